@@ -1,0 +1,1 @@
+"""Network definitions, training, quantising, cost models and the zoo. Imports `gearshift.runtime`."""

@@ -1,0 +1,1 @@
+"""What flies: types, engines, policies, scheduler and recordings. Imports nothing else of ours."""

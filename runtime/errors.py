@@ -1,0 +1,36 @@
+"""The exception tree.
+
+A message says what was wrong, where, and what to do; the CLI prints it as one line.
+"""
+
+
+class GearshiftError(Exception):
+    """Base of every error that Gearshift raises on purpose."""
+
+
+class ConfigurationError(GearshiftError):
+    """A name, value or combination that the user chose does not exist or does not fit."""
+
+
+class RecordingError(GearshiftError):
+    """A recording is missing, truncated, or not what it says it is."""
+
+
+class TraceError(GearshiftError):
+    """A trace, profile or baseline is missing, outdated, or does not match its networks."""
+
+
+class NetworkError(GearshiftError):
+    """A network's file, hash, metadata or interface is wrong."""
+
+
+class FrameError(GearshiftError):
+    """A frame has the wrong size or type for the network that should see it."""
+
+
+class EngineError(GearshiftError):
+    """A network failed while it ran; the scheduler answers with the other one."""
+
+
+class MissingExtraError(GearshiftError):
+    """A command needs an optional dependency that is not installed."""

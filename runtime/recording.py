@@ -1,0 +1,425 @@
+"""Recorded flights: MCAP files with Foxglove's own schemas plus our labels and decisions.
+
+Foxglove opens them as they are. The writer leaves either a whole file or none; the reader streams,
+and on request reads a truncated file up to its last whole frame.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from foxglove_schemas_protobuf.CameraCalibration_pb2 import CameraCalibration
+from foxglove_schemas_protobuf.PoseInFrame_pb2 import PoseInFrame
+from foxglove_schemas_protobuf.RawImage_pb2 import RawImage
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from mcap.exceptions import McapError
+from mcap.records import Channel, Metadata
+from mcap.records import Message as McapMessage
+from mcap.stream_reader import CRCValidationError, StreamReader
+from mcap.writer import CompressionType, Writer
+from mcap_protobuf.schema import build_file_descriptor_set
+
+from gearshift.runtime import recording_pb2
+from gearshift.runtime.errors import RecordingError
+from gearshift.runtime.types import (
+    POSE_COMPONENTS,
+    Camera,
+    Component,
+    Estimate,
+    EstimateFlag,
+    FloatArray,
+    Frame,
+    GroundTruth,
+    NetworkRole,
+    Reason,
+    StageTimes,
+)
+
+SCHEMA_VERSION = 1
+METADATA_NAME = "gearshift"
+IMAGE_TOPIC = "/camera/image"
+CALIBRATION_TOPIC = "/camera/calibration"
+TRUTH_TOPIC = "/truth"
+TRUTH_POSE_TOPIC = "/truth/pose"
+DECISION_TOPIC = "/decision"
+ESTIMATE_POSE_TOPIC = "/estimate/pose"
+CAMERA_FRAME = "camera"
+LEVEL_FRAME = "drone_level"
+"""Foxglove frame id of the drone's yaw-levelled FLU frame."""
+
+# Half a second of uncompressed frames at 30 Hz: what a power cut or a truncation can cost.
+CHUNK_BYTES = 16 * 160 * 96
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decision:
+    """An estimate with every network output that fed it, so that the choice can be recomputed."""
+
+    estimate: Estimate
+    outputs: Mapping[NetworkRole, FloatArray]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordedFrame:
+    """One frame of a recording with what is known of it."""
+
+    frame: Frame
+    truth: GroundTruth | None
+    decision: Decision | None
+
+
+class RecordingWriter:
+    """Writes one flight. Use as a context manager: the file appears under its name only when whole.
+
+    Frames are written in order of capture. `attributes` are free strings about the flight (split,
+    room, person, seed). Raises RecordingError when the folder cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        camera: Camera | None,
+        components: tuple[Component, ...] = POSE_COMPONENTS,
+        attributes: Mapping[str, str] | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self._part = self.path.with_name(self.path.name + ".part")
+        self._camera = camera
+        self._components = components
+        self._is_pose = tuple(c.name for c in components) == ("x", "y", "z", "phi")
+        try:
+            self._stream = self._part.open("wb")
+        except OSError as error:
+            raise RecordingError(f"cannot write {self.path}: {error.strerror}") from error
+        self._writer = Writer(
+            self._stream, chunk_size=CHUNK_BYTES, compression=CompressionType.ZSTD
+        )
+        self._writer.start(profile="", library="gearshift")
+        self._channels: dict[str, int] = {}
+        self._writer.add_metadata(
+            METADATA_NAME,
+            {
+                "schema_version": str(SCHEMA_VERSION),
+                "components": json.dumps([asdict(c) for c in components]),
+                "camera": json.dumps(asdict(camera)) if camera else "null",
+                "attributes": json.dumps(dict(attributes or {})),
+            },
+        )
+        self._calibrated = False
+
+    def write_frame(
+        self, frame: Frame, truth: GroundTruth | None = None, decision: Decision | None = None
+    ) -> None:
+        """Append one frame and what is known of it; all its messages carry the capture time."""
+        time_ns = frame.capture_time_ns
+        stamp = _timestamp(time_ns)
+        if self._camera is not None and not self._calibrated:
+            self._add(CALIBRATION_TOPIC, _calibration(self._camera, stamp), time_ns)
+            self._calibrated = True
+        height, width = frame.image.shape
+        image = RawImage(
+            timestamp=stamp,
+            frame_id=CAMERA_FRAME,
+            width=width,
+            height=height,
+            encoding="mono8",
+            step=width,
+            data=np.ascontiguousarray(frame.image, dtype=np.uint8).tobytes(),
+        )
+        self._add(IMAGE_TOPIC, image, time_ns, frame.sequence)
+        if truth is not None:
+            self._add(TRUTH_TOPIC, _encode_truth(truth), time_ns)
+            if self._is_pose and not any(math.isnan(v) for v in truth.values):
+                self._add(TRUTH_POSE_TOPIC, _pose_in_frame(truth.values, stamp), time_ns)
+        if decision is not None:
+            self._add(DECISION_TOPIC, _encode_decision(decision), time_ns)
+            values = decision.estimate.values
+            if self._is_pose and not any(math.isnan(v) for v in values):
+                self._add(ESTIMATE_POSE_TOPIC, _pose_in_frame(values, stamp), time_ns)
+
+    def close(self) -> None:
+        """Finish the file and give it its name."""
+        self._writer.finish()
+        self._stream.close()
+        self._part.replace(self.path)
+
+    def discard(self) -> None:
+        """Remove what was written."""
+        self._stream.close()
+        self._part.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+    def _add(self, topic: str, message: Message, time_ns: int, sequence: int = 0) -> None:
+        channel = self._channels.get(topic)
+        if channel is None:
+            schema = self._writer.register_schema(
+                name=message.DESCRIPTOR.full_name,
+                encoding="protobuf",
+                data=build_file_descriptor_set(type(message)).SerializeToString(),
+            )
+            channel = self._writer.register_channel(
+                topic=topic, message_encoding="protobuf", schema_id=schema
+            )
+            self._channels[topic] = channel
+        self._writer.add_message(
+            channel_id=channel,
+            log_time=time_ns,
+            publish_time=time_ns,
+            sequence=sequence,
+            data=message.SerializeToString(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingHeader:
+    """What a recording says about itself before its first frame."""
+
+    camera: Camera | None
+    components: tuple[Component, ...]
+    attributes: Mapping[str, str]
+
+
+class RecordingReader:
+    """Reads one flight in order, holding one chunk in memory.
+
+    With `allow_truncated`, a file that was cut off is read up to its last whole frame and a warning
+    is logged; otherwise it raises. Raises RecordingError for a file that is missing, truncated,
+    damaged or no recording of ours.
+    """
+
+    def __init__(self, path: Path | str, *, allow_truncated: bool = False) -> None:
+        self.path = Path(path)
+        self.allow_truncated = allow_truncated
+        self.header = self._read_header()
+
+    def __iter__(self) -> Iterator[RecordedFrame]:
+        """Yield the frames in the order of capture."""
+        camera = self.header.camera
+        pending: RecordedFrame | None = None
+        for topic, record in self._messages():
+            try:
+                if topic == IMAGE_TOPIC:
+                    if pending is not None:
+                        yield pending
+                    pending = RecordedFrame(self._decode_frame(record, camera), None, None)
+                elif pending is None or record.log_time != pending.frame.capture_time_ns:
+                    continue
+                elif topic == TRUTH_TOPIC:
+                    pending = replace(pending, truth=_decode_truth(record.data))
+                elif topic == DECISION_TOPIC:
+                    decision = _decode_decision(record.data, self.header.components)
+                    pending = replace(pending, decision=decision)
+            except DecodeError as error:
+                raise RecordingError(
+                    f"{self.path}: damaged message on {topic} at {record.log_time} ns"
+                ) from error
+        if pending is not None:
+            yield pending
+
+    def _read_header(self) -> RecordingHeader:
+        for record in self._records():
+            if isinstance(record, Metadata) and record.name == METADATA_NAME:
+                return _decode_header(self.path, record.metadata)
+            if isinstance(record, McapMessage):
+                break
+        raise RecordingError(f"{self.path} is an MCAP file, but no recording of gearshift's")
+
+    def _messages(self) -> Iterator[tuple[str, McapMessage]]:
+        topics: dict[int, str] = {}
+        for record in self._records():
+            if isinstance(record, Channel):
+                topics[record.id] = record.topic
+            elif isinstance(record, McapMessage):
+                yield topics[record.channel_id], record
+
+    def _records(self) -> Iterator[object]:
+        try:
+            stream = self.path.open("rb")
+        except OSError as error:
+            raise RecordingError(f"cannot read {self.path}: {error.strerror}") from error
+        with stream:
+            size = self.path.stat().st_size
+            try:
+                # A record longer than the file is a damaged length, not a reason to allocate it.
+                yield from StreamReader(
+                    stream, validate_crcs=True, record_size_limit=max(size, 1)
+                ).records
+            except (McapError, CRCValidationError, ValueError, EOFError, KeyError) as error:
+                if isinstance(error, McapError) and "invalid magic" in str(error):
+                    raise RecordingError(f"{self.path} is not an MCAP recording") from error
+                self._report_damage(error)
+            except Exception as error:
+                if type(error).__module__.split(".")[0] not in ("struct", "zstd", "zstandard"):
+                    raise
+                self._report_damage(error)
+
+    def _report_damage(self, error: Exception) -> None:
+        if not self.allow_truncated:
+            raise RecordingError(
+                f"{self.path} is truncated or damaged ({type(error).__name__}); "
+                "use --truncated to read it up to its last whole frame"
+            ) from error
+        logger.warning("%s is truncated or damaged; read up to the last whole frame", self.path)
+
+    def _decode_frame(self, record: McapMessage, camera: Camera | None) -> Frame:
+        message = RawImage.FromString(record.data)
+        if message.encoding != "mono8":
+            raise RecordingError(
+                f"{self.path}: images are {message.encoding}, expected mono8; convert the recording"
+            )
+        if len(message.data) != message.height * message.step or message.step < message.width:
+            raise RecordingError(
+                f"{self.path}: frame {record.sequence} has {len(message.data)} bytes "
+                f"for {message.width}x{message.height}"
+            )
+        image = np.frombuffer(message.data, dtype=np.uint8).reshape(message.height, message.step)
+        return Frame(
+            image=image[:, : message.width],
+            capture_time_ns=record.log_time,
+            sequence=record.sequence,
+            source=self.path.name,
+            camera=camera,
+        )
+
+
+def _decode_header(path: Path, metadata: Mapping[str, str]) -> RecordingHeader:
+    try:
+        version = int(metadata["schema_version"])
+        if version != SCHEMA_VERSION:
+            raise RecordingError(
+                f"{path} has schema version {version}, this gearshift reads {SCHEMA_VERSION}; "
+                "record it again or use the gearshift that wrote it"
+            )
+        components = tuple(Component(**c) for c in json.loads(metadata["components"]))
+        camera = json.loads(metadata["camera"])
+        if camera is not None:
+            camera = Camera(**{**camera, "distortion": tuple(camera["distortion"])})
+        return RecordingHeader(camera, components, json.loads(metadata["attributes"]))
+    except (KeyError, ValueError, TypeError) as error:
+        raise RecordingError(f"{path}: its gearshift metadata is damaged ({error})") from error
+
+
+def _timestamp(time_ns: int) -> Timestamp:
+    return Timestamp(seconds=time_ns // 1_000_000_000, nanos=time_ns % 1_000_000_000)
+
+
+def _calibration(camera: Camera, stamp: Timestamp) -> CameraCalibration:
+    k = [camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0]
+    p = [camera.fx, 0.0, camera.cx, 0.0, 0.0, camera.fy, camera.cy, 0.0, 0.0, 0.0, 1.0, 0.0]
+    return CameraCalibration(
+        timestamp=stamp,
+        frame_id=CAMERA_FRAME,
+        width=camera.width,
+        height=camera.height,
+        distortion_model="plumb_bob",
+        D=list(camera.distortion) or [0.0] * 5,
+        K=k,
+        R=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+        P=p,
+    )
+
+
+def _pose_in_frame(values: tuple[float, ...], stamp: Timestamp) -> PoseInFrame:
+    x, y, z, phi = values
+    # phi is 0 when the person faces the drone, a marker's yaw is 0 along the drone's own x axis.
+    yaw = phi + math.pi
+    message = PoseInFrame(timestamp=stamp, frame_id=LEVEL_FRAME)
+    message.pose.position.x, message.pose.position.y, message.pose.position.z = x, y, z
+    message.pose.orientation.z = math.sin(yaw / 2)
+    message.pose.orientation.w = math.cos(yaw / 2)
+    return message
+
+
+def _encode_truth(truth: GroundTruth) -> recording_pb2.GroundTruth:
+    message = recording_pb2.GroundTruth(
+        values=truth.values, visible=truth.visible, head_cell=truth.head_cell
+    )
+    if truth.head_pixel is not None:
+        message.head_u, message.head_v = truth.head_pixel
+    return message
+
+
+def _decode_truth(data: bytes) -> GroundTruth:
+    message = recording_pb2.GroundTruth.FromString(data)
+    pixel = (message.head_u, message.head_v) if message.HasField("head_u") else None
+    return GroundTruth(tuple(message.values), message.visible, pixel, message.head_cell)
+
+
+def _encode_decision(decision: Decision) -> recording_pb2.Decision:
+    estimate = decision.estimate
+    return recording_pb2.Decision(
+        sequence=estimate.sequence,
+        capture_time_ns=estimate.capture_time_ns,
+        publish_time_ns=estimate.publish_time_ns,
+        values=estimate.values,
+        standard_deviation=estimate.standard_deviation,
+        presence=estimate.presence,
+        answered=estimate.answered or "",
+        networks=list(estimate.networks),
+        signal=estimate.signal,
+        threshold=estimate.threshold,
+        reason=estimate.reason,
+        flags=estimate.flags.value,
+        aux_ns=estimate.times.aux,
+        small_ns=estimate.times.small,
+        large_ns=estimate.times.large,
+        total_ns=estimate.times.total,
+        aux_output=decision.outputs.get(NetworkRole.AUX, ()),
+        small_output=decision.outputs.get(NetworkRole.SMALL, ()),
+        large_output=decision.outputs.get(NetworkRole.LARGE, ()),
+    )
+
+
+def _decode_decision(data: bytes, components: tuple[Component, ...]) -> Decision:
+    message = recording_pb2.Decision.FromString(data)
+    estimate = Estimate(
+        sequence=message.sequence,
+        capture_time_ns=message.capture_time_ns,
+        publish_time_ns=message.publish_time_ns,
+        components=components,
+        values=tuple(message.values),
+        standard_deviation=tuple(message.standard_deviation),
+        presence=message.presence if message.HasField("presence") else None,
+        answered=NetworkRole(message.answered) if message.answered else None,
+        networks=tuple(NetworkRole(name) for name in message.networks),
+        signal=message.signal,
+        threshold=message.threshold,
+        reason=Reason(message.reason),
+        times=StageTimes(message.aux_ns, message.small_ns, message.large_ns, message.total_ns),
+        flags=EstimateFlag(message.flags),
+    )
+    outputs = {
+        role: np.array(values, dtype=np.float32)
+        for role, values in (
+            (NetworkRole.AUX, message.aux_output),
+            (NetworkRole.SMALL, message.small_output),
+            (NetworkRole.LARGE, message.large_output),
+        )
+        if len(values)
+    }
+    return Decision(estimate, outputs)
