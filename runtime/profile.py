@@ -1,0 +1,106 @@
+"""What a network costs on one device. Measured and modelled figures never share a column."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from gearshift.runtime.errors import TraceError
+
+SCHEMA_VERSION = 1
+
+
+class ProfileKind(StrEnum):
+    """How the figures of a profile were obtained."""
+
+    MEASURED = "measured"
+    MODELLED = "modelled"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkProfile:
+    """Latency of one run in milliseconds, and its energy in millijoules where known.
+
+    sha256 identifies the network file the figures belong to. runs: how often it was timed, 0 for a
+    model; mean and percentiles are then one number, and low_ms..high_ms is the model's own error.
+    """
+
+    sha256: str
+    mean_ms: float
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    max_ms: float
+    runs: int
+    energy_mj: float | None = None
+    low_ms: float | None = None
+    high_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The networks of a zoo on one device.
+
+    method says in a sentence how the figures came about; versions name the software (and clocks,
+    governor, threads) that they hold for.
+    """
+
+    device: str
+    kind: ProfileKind
+    method: str
+    versions: Mapping[str, str]
+    networks: Mapping[str, NetworkProfile]
+
+    def latency_ms(self, network: str) -> float:
+        """Mean latency of one network; raises TraceError when the profile does not know it."""
+        return self._network(network).mean_ms
+
+    def energy_mj(self, network: str) -> float | None:
+        """Energy of one run, None where unknown; raises TraceError for an unknown network."""
+        return self._network(network).energy_mj
+
+    def _network(self, name: str) -> NetworkProfile:
+        if name not in self.networks:
+            raise TraceError(
+                f"profile of {self.device} has no network {name!r} "
+                f"(it has {', '.join(sorted(self.networks))}); profile it again"
+            )
+        return self.networks[name]
+
+
+def write_profile(path: Path, profile: Profile) -> None:
+    """Write a profile as JSON, whole or not at all."""
+    document = {"schema_version": SCHEMA_VERSION, **asdict(profile)}
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
+    part.replace(path)
+
+
+def read_profile(path: Path) -> Profile:
+    """Read a profile; raises TraceError when it is missing, of another version or damaged."""
+    try:
+        document: dict[str, Any] = json.loads(path.read_text())
+    except OSError as error:
+        raise TraceError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise TraceError(f"{path}: not valid JSON ({error})") from error
+    try:
+        version = document.pop("schema_version")
+        if version != SCHEMA_VERSION:
+            raise TraceError(
+                f"{path}: profile schema version {version}, this gearshift reads {SCHEMA_VERSION}; "
+                "make the profile again"
+            )
+        networks = {n: NetworkProfile(**p) for n, p in document.pop("networks").items()}
+        for name, entry in networks.items():
+            if not (math.isfinite(entry.mean_ms) and entry.mean_ms > 0):
+                raise TraceError(f"{path}: latency of {name} is {entry.mean_ms} ms")
+        kind = ProfileKind(document.pop("kind"))
+        return Profile(kind=kind, networks=networks, **document)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise TraceError(f"{path}: not a profile ({error})") from error
