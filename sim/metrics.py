@@ -1,0 +1,108 @@
+"""How good and how dear: errors of estimates, presence, and the spread of latencies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gearshift.runtime.policy import wrap_angle
+from gearshift.runtime.types import Component, FloatArray, HeadGrid
+
+ANGLE_LIMIT: Final = 1.75
+"""Frames whose true angle is larger are not scored (rad; the person shows the back of the head)."""
+
+
+def angular_mask(components: tuple[Component, ...]) -> NDArray[np.bool_]:
+    """(n,) which components are angles."""
+    return np.array([c.angular for c in components], dtype=np.bool_)
+
+
+def absolute_error(values: FloatArray, truth: FloatArray, angular: NDArray[np.bool_]) -> FloatArray:
+    """|values - truth| over (..., n), angles wrapped."""
+    difference = values - truth
+    if angular.any():
+        difference = np.where(angular, wrap_angle(difference), difference)
+    error: FloatArray = np.abs(difference)
+    return error
+
+
+def scored_frames(
+    truth: FloatArray, visible: NDArray[np.bool_], angular: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """(N,) frames whose error counts: the head in view, the truth known, |angles| <= 1.75 rad."""
+    known = ~np.isnan(truth).any(axis=-1)
+    with np.errstate(invalid="ignore"):
+        seen = (np.abs(truth[..., angular]) <= ANGLE_LIMIT).all(axis=-1)
+    scored: NDArray[np.bool_] = known & visible & seen
+    return scored
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Whether the auxiliary network saw that somebody was, or was not, in view.
+
+    false_present: share of frames without a head in view on which it said a cell. false_absent:
+    share of frames with one on which it said 'no head'. NaN where there are no such frames.
+    """
+
+    frames_without: int
+    frames_with: int
+    false_present: float
+    false_absent: float
+
+
+def presence(aux: FloatArray, head_cell: NDArray[np.int16], grid: HeadGrid) -> Presence:
+    """Score the head localiser's (N, classes) output against the true cells (N,), -1 unknown."""
+    known = head_cell >= 0
+    said_absent = aux[known].argmax(axis=-1) == grid.no_head
+    absent = head_cell[known] == grid.no_head
+    without, present = int(absent.sum()), int((~absent).sum())
+    return Presence(
+        frames_without=without,
+        frames_with=present,
+        false_present=float((~said_absent & absent).sum() / without) if without else float("nan"),
+        false_absent=float((said_absent & ~absent).sum() / present) if present else float("nan"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LatencySummary:
+    """Spread of the time from a frame to its estimate, in milliseconds."""
+
+    mean_ms: float
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+def summarise_latency(
+    latency_ms: NDArray[np.float64], counts: NDArray[np.int64] | None = None
+) -> LatencySummary:
+    """Mean, percentiles (the smallest value that is not exceeded by so many) and maximum.
+
+    latency_ms: (m,) values, each of which occurred counts[i] times (once without counts). All NaN
+    when nothing was measured.
+    """
+    if counts is None:
+        counts = np.ones(len(latency_ms), dtype=np.int64)
+    latency_ms, counts = latency_ms[counts > 0], counts[counts > 0]
+    if not len(latency_ms):
+        nan = float("nan")
+        return LatencySummary(nan, nan, nan, nan, nan)
+    order = np.argsort(latency_ms)
+    ordered, cumulative = latency_ms[order], np.cumsum(counts[order])
+    total = int(cumulative[-1])
+    p50, p90, p99 = (
+        float(ordered[np.searchsorted(cumulative, np.ceil(q * total))]) for q in (0.5, 0.9, 0.99)
+    )
+    return LatencySummary(
+        mean_ms=float((latency_ms * counts).sum() / total),
+        p50_ms=p50,
+        p90_ms=p90,
+        p99_ms=p99,
+        max_ms=float(ordered[-1]),
+    )
