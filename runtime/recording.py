@@ -16,11 +16,8 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
-from foxglove_schemas_protobuf.CameraCalibration_pb2 import CameraCalibration
-from foxglove_schemas_protobuf.PoseInFrame_pb2 import PoseInFrame
 from foxglove_schemas_protobuf.RawImage_pb2 import RawImage
 from google.protobuf.message import DecodeError, Message
-from google.protobuf.timestamp_pb2 import Timestamp
 from mcap.exceptions import McapError
 from mcap.records import Channel, Metadata
 from mcap.records import Message as McapMessage
@@ -28,20 +25,15 @@ from mcap.stream_reader import CRCValidationError, StreamReader
 from mcap.writer import CompressionType, Writer
 from mcap_protobuf.schema import build_file_descriptor_set
 
-from gearshift.runtime import recording_pb2
+from gearshift.runtime import recording_messages as messages
 from gearshift.runtime.errors import RecordingError
+from gearshift.runtime.recording_messages import Decision
 from gearshift.runtime.types import (
     POSE_COMPONENTS,
     Camera,
     Component,
-    Estimate,
-    EstimateFlag,
-    FloatArray,
     Frame,
     GroundTruth,
-    NetworkRole,
-    Reason,
-    StageTimes,
 )
 
 SCHEMA_VERSION = 1
@@ -52,22 +44,11 @@ TRUTH_TOPIC = "/truth"
 TRUTH_POSE_TOPIC = "/truth/pose"
 DECISION_TOPIC = "/decision"
 ESTIMATE_POSE_TOPIC = "/estimate/pose"
-CAMERA_FRAME = "camera"
-LEVEL_FRAME = "drone_level"
-"""Foxglove frame id of the drone's yaw-levelled FLU frame."""
 
 # Half a second of uncompressed frames at 30 Hz: what a power cut or a truncation can cost.
 CHUNK_BYTES = 16 * 160 * 96
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Decision:
-    """An estimate with every network output that fed it, so that the choice can be recomputed."""
-
-    estimate: Estimate
-    outputs: Mapping[NetworkRole, FloatArray]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,14 +105,14 @@ class RecordingWriter:
     ) -> None:
         """Append one frame and what is known of it; all its messages carry the capture time."""
         time_ns = frame.capture_time_ns
-        stamp = _timestamp(time_ns)
+        stamp = messages.timestamp(time_ns)
         if self._camera is not None and not self._calibrated:
-            self._add(CALIBRATION_TOPIC, _calibration(self._camera, stamp), time_ns)
+            self._add(CALIBRATION_TOPIC, messages.calibration(self._camera, stamp), time_ns)
             self._calibrated = True
         height, width = frame.image.shape
         image = RawImage(
             timestamp=stamp,
-            frame_id=CAMERA_FRAME,
+            frame_id=messages.CAMERA_FRAME,
             width=width,
             height=height,
             encoding="mono8",
@@ -140,14 +121,14 @@ class RecordingWriter:
         )
         self._add(IMAGE_TOPIC, image, time_ns, frame.sequence)
         if truth is not None:
-            self._add(TRUTH_TOPIC, _encode_truth(truth), time_ns)
+            self._add(TRUTH_TOPIC, messages.encode_truth(truth), time_ns)
             if self._is_pose and not any(math.isnan(v) for v in truth.values):
-                self._add(TRUTH_POSE_TOPIC, _pose_in_frame(truth.values, stamp), time_ns)
+                self._add(TRUTH_POSE_TOPIC, messages.pose_in_frame(truth.values, stamp), time_ns)
         if decision is not None:
-            self._add(DECISION_TOPIC, _encode_decision(decision), time_ns)
+            self._add(DECISION_TOPIC, messages.encode_decision(decision), time_ns)
             values = decision.estimate.values
             if self._is_pose and not any(math.isnan(v) for v in values):
-                self._add(ESTIMATE_POSE_TOPIC, _pose_in_frame(values, stamp), time_ns)
+                self._add(ESTIMATE_POSE_TOPIC, messages.pose_in_frame(values, stamp), time_ns)
 
     def close(self) -> None:
         """Finish the file and give it its name."""
@@ -230,9 +211,9 @@ class RecordingReader:
                 elif pending is None or record.log_time != pending.frame.capture_time_ns:
                     continue
                 elif topic == TRUTH_TOPIC:
-                    pending = replace(pending, truth=_decode_truth(record.data))
+                    pending = replace(pending, truth=messages.decode_truth(record.data))
                 elif topic == DECISION_TOPIC:
-                    decision = _decode_decision(record.data, self.header.components)
+                    decision = messages.decode_decision(record.data, self.header.components)
                     pending = replace(pending, decision=decision)
             except DecodeError as error:
                 raise RecordingError(
@@ -322,104 +303,3 @@ def _decode_header(path: Path, metadata: Mapping[str, str]) -> RecordingHeader:
         return RecordingHeader(camera, components, json.loads(metadata["attributes"]))
     except (KeyError, ValueError, TypeError) as error:
         raise RecordingError(f"{path}: its gearshift metadata is damaged ({error})") from error
-
-
-def _timestamp(time_ns: int) -> Timestamp:
-    return Timestamp(seconds=time_ns // 1_000_000_000, nanos=time_ns % 1_000_000_000)
-
-
-def _calibration(camera: Camera, stamp: Timestamp) -> CameraCalibration:
-    k = [camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0]
-    p = [camera.fx, 0.0, camera.cx, 0.0, 0.0, camera.fy, camera.cy, 0.0, 0.0, 0.0, 1.0, 0.0]
-    return CameraCalibration(
-        timestamp=stamp,
-        frame_id=CAMERA_FRAME,
-        width=camera.width,
-        height=camera.height,
-        distortion_model="plumb_bob",
-        D=list(camera.distortion) or [0.0] * 5,
-        K=k,
-        R=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
-        P=p,
-    )
-
-
-def _pose_in_frame(values: tuple[float, ...], stamp: Timestamp) -> PoseInFrame:
-    x, y, z, phi = values
-    # phi is 0 when the person faces the drone, a marker's yaw is 0 along the drone's own x axis.
-    yaw = phi + math.pi
-    message = PoseInFrame(timestamp=stamp, frame_id=LEVEL_FRAME)
-    message.pose.position.x, message.pose.position.y, message.pose.position.z = x, y, z
-    message.pose.orientation.z = math.sin(yaw / 2)
-    message.pose.orientation.w = math.cos(yaw / 2)
-    return message
-
-
-def _encode_truth(truth: GroundTruth) -> recording_pb2.GroundTruth:
-    message = recording_pb2.GroundTruth(
-        values=truth.values, visible=truth.visible, head_cell=truth.head_cell
-    )
-    if truth.head_pixel is not None:
-        message.head_u, message.head_v = truth.head_pixel
-    return message
-
-
-def _decode_truth(data: bytes) -> GroundTruth:
-    message = recording_pb2.GroundTruth.FromString(data)
-    pixel = (message.head_u, message.head_v) if message.HasField("head_u") else None
-    return GroundTruth(tuple(message.values), message.visible, pixel, message.head_cell)
-
-
-def _encode_decision(decision: Decision) -> recording_pb2.Decision:
-    estimate = decision.estimate
-    return recording_pb2.Decision(
-        sequence=estimate.sequence,
-        capture_time_ns=estimate.capture_time_ns,
-        publish_time_ns=estimate.publish_time_ns,
-        values=estimate.values,
-        standard_deviation=estimate.standard_deviation,
-        presence=estimate.presence,
-        answered=estimate.answered or "",
-        networks=list(estimate.networks),
-        signal=estimate.signal,
-        threshold=estimate.threshold,
-        reason=estimate.reason,
-        flags=estimate.flags.value,
-        aux_ns=estimate.times.aux,
-        small_ns=estimate.times.small,
-        large_ns=estimate.times.large,
-        total_ns=estimate.times.total,
-        aux_output=decision.outputs.get(NetworkRole.AUX, ()),
-        small_output=decision.outputs.get(NetworkRole.SMALL, ()),
-        large_output=decision.outputs.get(NetworkRole.LARGE, ()),
-    )
-
-
-def _decode_decision(data: bytes, components: tuple[Component, ...]) -> Decision:
-    message = recording_pb2.Decision.FromString(data)
-    estimate = Estimate(
-        sequence=message.sequence,
-        capture_time_ns=message.capture_time_ns,
-        publish_time_ns=message.publish_time_ns,
-        components=components,
-        values=tuple(message.values),
-        standard_deviation=tuple(message.standard_deviation),
-        presence=message.presence if message.HasField("presence") else None,
-        answered=NetworkRole(message.answered) if message.answered else None,
-        networks=tuple(NetworkRole(name) for name in message.networks),
-        signal=message.signal,
-        threshold=message.threshold,
-        reason=Reason(message.reason),
-        times=StageTimes(message.aux_ns, message.small_ns, message.large_ns, message.total_ns),
-        flags=EstimateFlag(message.flags),
-    )
-    outputs = {
-        role: np.array(values, dtype=np.float32)
-        for role, values in (
-            (NetworkRole.AUX, message.aux_output),
-            (NetworkRole.SMALL, message.small_output),
-            (NetworkRole.LARGE, message.large_output),
-        )
-        if len(values)
-    }
-    return Decision(estimate, outputs)
