@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -26,7 +27,19 @@ from gearshift.runtime.types import Component, FloatArray
 
 SCHEMA_VERSION: Final = 1
 OUTPUT_PREFIX: Final = "output:"
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    EOFError,
+    MemoryError,
+    OverflowError,
+    RuntimeError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What numpy and zipfile raise over a damaged archive."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ def test_a_missing_trace_says_how_to_make_one(tmp_path: Path) -> None:
         read_trace(tmp_path / "none.npz")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(cut=st.floats(0, 0.999), flip=st.integers(0, 10**6))
 def test_a_damaged_trace_is_one_known_error(
     make_trace, tmp_path_factory, cut: float, flip: int
