@@ -19,7 +19,7 @@ import numpy as np
 from foxglove_schemas_protobuf.RawImage_pb2 import RawImage
 from google.protobuf.message import DecodeError, Message
 from mcap.exceptions import McapError
-from mcap.records import Channel, Metadata
+from mcap.records import Channel, Metadata, Statistics
 from mcap.records import Message as McapMessage
 from mcap.stream_reader import CRCValidationError, StreamReader
 from mcap.writer import CompressionType, Writer
@@ -215,7 +215,7 @@ class RecordingReader:
                 elif topic == DECISION_TOPIC:
                     decision = messages.decode_decision(record.data, self.header.components)
                     pending = replace(pending, decision=decision)
-            except DecodeError as error:
+            except (DecodeError, ValueError) as error:
                 raise RecordingError(
                     f"{self.path}: damaged message on {topic} at {record.log_time} ns"
                 ) from error
@@ -232,11 +232,19 @@ class RecordingReader:
 
     def _messages(self) -> Iterator[tuple[str, McapMessage]]:
         topics: dict[int, str] = {}
+        count = 0
         for record in self._records():
             if isinstance(record, Channel):
                 topics[record.id] = record.topic
             elif isinstance(record, McapMessage):
+                if record.channel_id not in topics:
+                    return self._report_damage("message on an unknown channel")
+                count += 1
                 yield topics[record.channel_id], record
+            elif isinstance(record, Statistics) and record.message_count != count:
+                # A damaged opcode makes a reader skip a chunk in silence; the summary gives it away.
+                return self._report_damage(f"{count} of {record.message_count} messages found")
+        return None
 
     def _records(self) -> Iterator[object]:
         try:
@@ -253,18 +261,18 @@ class RecordingReader:
             except (McapError, CRCValidationError, ValueError, EOFError, KeyError) as error:
                 if isinstance(error, McapError) and "invalid magic" in str(error):
                     raise RecordingError(f"{self.path} is not an MCAP recording") from error
-                self._report_damage(error)
+                self._report_damage(type(error).__name__, error)
             except Exception as error:
                 if type(error).__module__.split(".")[0] not in ("struct", "zstd", "zstandard"):
                     raise
-                self._report_damage(error)
+                self._report_damage(type(error).__name__, error)
 
-    def _report_damage(self, error: Exception) -> None:
+    def _report_damage(self, what: str, cause: Exception | None = None) -> None:
         if not self.allow_truncated:
             raise RecordingError(
-                f"{self.path} is truncated or damaged ({type(error).__name__}); "
+                f"{self.path} is truncated or damaged ({what}); "
                 "use --truncated to read it up to its last whole frame"
-            ) from error
+            ) from cause
         logger.warning("%s is truncated or damaged; read up to the last whole frame", self.path)
 
     def _decode_frame(self, record: McapMessage, camera: Camera | None) -> Frame:
