@@ -1,8 +1,8 @@
 """The one idea: a policy is a difficulty signal and a threshold.
 
-A policy names a probe (what runs first) and a signal (a number computed from the probe's output, the
-history of accepted outputs and a calibration; larger means harder). signal > threshold shifts up to
-`large`. A signal is written once, over arrays whose leading axes broadcast: none in flight,
+A policy names a probe (what runs first) and a signal (a number computed from the probe's output,
+the history of accepted outputs and a calibration; larger means harder). signal > threshold shifts
+up to `large`. A signal is written once, over arrays whose leading axes broadcast: none in flight,
 (flights, thresholds) in a sweep.
 """
 
@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gearshift.runtime.calibration import Calibration
 from gearshift.runtime.types import FloatArray
@@ -43,16 +44,18 @@ class Action(StrEnum):
 class SignalContext:
     """What a signal may read. float32 throughout; leading axes `...` broadcast against each other.
 
-    index: frames since the last reset, 0 for the first. probe: (..., k) output of the probe (k = 0
-    without one). accepted, previous: (..., n) the last accepted output and the one before; NaN until
-    there is one. age: (...) seconds from the last accepted frame to this one, +inf before the first.
-    interval: (...) seconds between the last two accepted frames. small_at_large: (..., n) small's
-    output when both networks last ran on one frame, NaN before. frames_since_large and
-    seconds_since_large: (...) since large last answered, counting this frame; +inf before.
-    An accepted output is what the combination slot gave, before any filter over time.
+    index: frames since the last reset, 0 for the first; an int in flight, int64 (...) in a sweep.
+    probe: (..., k) output of the probe (k = 0 without one). accepted, previous: (..., n) the last
+    accepted output and the one before; NaN until there is one. age: (...) seconds from the last
+    accepted frame to this one, +inf before the first. interval: (...) seconds between the last two
+    accepted frames. small_at_large: (..., n) small's output when both networks last ran on one
+    frame, NaN before. frames_since_large and seconds_since_large: (...) since large last answered,
+    counting this frame; +inf before. previous and interval are NaN and +inf again after a gap
+    longer than max_gap_s: a gap ends the history. An accepted output is what the combination slot
+    gave, before any filter over time.
     """
 
-    index: int
+    index: int | NDArray[np.int64]
     probe: FloatArray
     accepted: FloatArray
     previous: FloatArray
@@ -88,10 +91,11 @@ class SignalFactory(Protocol):
 class Policy:
     """One row of the policy table.
 
-    when_easy: what answers when the signal does not exceed the threshold. signal None makes the choice
-    constant (`when_easy` always). uses_history: the signal compares with accepted outputs and is +inf
-    on the first frame and after a gap. portable: specified down to float32 and operation order, so that
-    the firmware makes the same choices. replay_only: reads ground truth; refused onboard.
+    when_easy: what answers when the signal does not exceed the threshold. signal None makes the
+    choice constant (`when_easy` always). uses_history: the signal compares with accepted outputs
+    and is +inf on the first frame and after a gap. portable: specified down to float32 and
+    operation order, so that the firmware makes the same choices. replay_only: reads ground truth;
+    refused onboard.
     """
 
     name: str
@@ -107,8 +111,9 @@ class Policy:
 def wrap_angle(angle: FloatArray) -> FloatArray:
     """Wrap radians to [-pi, pi) in float32: a - 2 pi floor((a + pi) / 2 pi)."""
     two_pi = np.float32(2 * math.pi)
-    turns = np.floor((angle + np.float32(math.pi)) / two_pi)
-    return angle - turns * two_pi
+    turns: FloatArray = np.floor((angle + np.float32(math.pi)) / two_pi)
+    wrapped: FloatArray = angle - turns * two_pi
+    return wrapped
 
 
 def weighted_distance(a: FloatArray, b: FloatArray, calibration: Calibration) -> FloatArray:

@@ -1,0 +1,41 @@
+"""Differences of outputs in which some components are angles."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gearshift.runtime.types import FloatArray
+
+
+class AngleWrapper:
+    """Wraps the angular components of (..., n) float32 arrays to [-pi, pi), leaves the others.
+
+    Equal to `np.where(angular, wrap_angle(x), x)` for finite x, bit for bit, in fewer operations: a
+    component that is no angle is divided by +inf and so has made 0 turns.
+    """
+
+    def __init__(self, angular: NDArray[np.bool_]) -> None:
+        self.any_angular = bool(angular.any())
+        two_pi = np.float32(2 * math.pi)
+        self._half_turn = np.full(angular.shape, math.pi, dtype=np.float32)
+        self._divisor = np.where(angular, two_pi, np.float32(np.inf)).astype(np.float32)
+        self._period = np.where(angular, two_pi, np.float32(0)).astype(np.float32)
+
+    def wrap_in_place(self, values: FloatArray, scratch: FloatArray) -> None:
+        """Wrap `values` (..., n); `scratch` has their shape and is overwritten."""
+        if not self.any_angular:
+            return
+        np.add(values, self._half_turn, out=scratch)
+        np.divide(scratch, self._divisor, out=scratch)
+        np.floor(scratch, out=scratch)
+        np.multiply(scratch, self._period, out=scratch)
+        np.subtract(values, scratch, out=values)
+
+    def difference(self, a: FloatArray, b: FloatArray) -> FloatArray:
+        """A new array a - b, wrapped, (..., n) float32."""
+        values = np.asarray(a - b, dtype=np.float32)
+        self.wrap_in_place(values, np.empty_like(values))
+        return values
