@@ -83,7 +83,7 @@ class PolicyOptions:
 class SignalFactory(Protocol):
     """Binds a signal to the tables of one ensemble, once, before flight."""
 
-    def __call__(self, calibration: Calibration, options: PolicyOptions) -> Signal:
+    def __call__(self, calibration: Calibration, options: PolicyOptions, /) -> Signal:
         """The signal; raises ConfigurationError when the calibration lacks what it needs."""
 
 
@@ -95,7 +95,7 @@ class Policy:
     choice constant (`when_easy` always). uses_history: the signal compares with accepted outputs
     and is +inf on the first frame and after a gap. portable: specified down to float32 and
     operation order, so that the firmware makes the same choices. replay_only: reads ground truth;
-    refused onboard.
+    refused onboard. filter_name: what is in the filter slot unless something else is chosen.
     """
 
     name: str
@@ -106,6 +106,7 @@ class Policy:
     uses_history: bool = False
     portable: bool = True
     replay_only: bool = False
+    filter_name: str = "none"
 
 
 def wrap_angle(angle: FloatArray) -> FloatArray:

@@ -49,7 +49,8 @@ class Sweep:
     """One policy over lanes of shape `leading_shape`, e.g. (flights, thresholds).
 
     thresholds: float32, broadcastable to the lanes, no NaN. signal: replaces the policy's own, for
-    one that reads ground truth. filter_name: one of `filters.FILTERS`. Raises ConfigurationError.
+    one that reads ground truth. filter_name: one of `filters.FILTERS`, default the policy's. Raises
+    ConfigurationError.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Sweep:
         options: PolicyOptions | None = None,
         *,
         combination: Combination = Combination.LARGE,
-        filter_name: str = "none",
+        filter_name: str | None = None,
         signal: Signal | None = None,
     ) -> None:
         if np.isnan(thresholds).any():
@@ -74,7 +75,8 @@ class Sweep:
         self._signal = signal
         self._shape = leading_shape
         self._fusion = Fusion(calibration) if combination is Combination.FUSION else None
-        self._filter = make_filter(filter_name, leading_shape, calibration, self._options.max_gap_s)
+        chosen = filter_name or policy.filter_name
+        self._filter = make_filter(chosen, leading_shape, calibration, self._options.max_gap_s)
         self._published: FloatArray = np.empty(0, dtype=np.float32)
         self.history = History(leading_shape, len(calibration.components), self._options)
         self.reset()
