@@ -1,0 +1,101 @@
+"""Making traces: every network runs once over every frame of a folder of recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from gearshift.runtime.engine import Engine
+from gearshift.runtime.errors import GearshiftError, RecordingError, TraceError
+from gearshift.runtime.recording import RecordingReader
+from gearshift.runtime.types import Component, FloatArray
+from gearshift.sim.trace import Trace, TracedFlight, TracedNetwork, interfaces
+
+Progress = Callable[[Sequence[Path]], Iterable[Path]]
+
+
+def find_recordings(places: Iterable[Path]) -> list[Path]:
+    """Recordings, and those in folders in the order of their names; raises RecordingError."""
+    found: list[Path] = []
+    for place in places:
+        if place.is_dir():
+            inside = sorted(place.glob("*.mcap"))
+            if not inside:
+                raise RecordingError(f"there is no .mcap recording in {place}")
+            found += inside
+        elif place.exists():
+            found.append(place)
+        else:
+            raise RecordingError(f"there is no recording {place}")
+    return found
+
+
+def make_trace(
+    recordings: Sequence[Path],
+    engines: Mapping[str, tuple[Engine, str]],
+    split: str | None = None,
+    progress: Progress = lambda paths: paths,
+) -> Trace:
+    """Run every engine over every frame.
+
+    engines: by network name, with the sha256 of the network's file. split: name of the data set,
+    default what the recordings say. Raises RecordingError, FrameError, EngineError, and TraceError
+    when recordings are of different splits or the networks give other components than they hold.
+    """
+    components = _components(engines)
+    columns: dict[str, list[FloatArray]] = {name: [] for name in engines}
+    times: list[int] = []
+    flight: list[int] = []
+    truths: list[tuple[float, ...]] = []
+    visible: list[bool] = []
+    cells: list[int] = []
+    flights: list[TracedFlight] = []
+    splits: set[str] = set()
+    unknown = (float("nan"),) * len(components)
+    for number, path in enumerate(progress(recordings)):
+        reader = RecordingReader(path)
+        if interfaces(reader.header.components) != interfaces(components):
+            raise TraceError(f"{path} holds other components than the networks give")
+        attributes = reader.header.attributes
+        splits.add(attributes.get("split", ""))
+        flights.append(
+            TracedFlight(path.name, attributes.get("room", ""), attributes.get("person", ""))
+        )
+        for entry in reader:
+            for name, (engine, _) in engines.items():
+                try:
+                    columns[name].append(engine.run(entry.frame.image).copy())
+                except GearshiftError as error:
+                    raise type(error)(f"{path}, frame {entry.frame.sequence}: {error}") from error
+            times.append(entry.frame.capture_time_ns)
+            flight.append(number)
+            truth = entry.truth
+            truths.append(unknown if truth is None else truth.values)
+            visible.append(truth is not None and truth.visible)
+            cells.append(-1 if truth is None else truth.head_cell)
+    if split is None and len(splits) > 1:
+        raise TraceError(f"the recordings are of several splits ({', '.join(sorted(splits))})")
+    return Trace(
+        split=splits.pop() if split is None else split,
+        components=components,
+        networks={name: TracedNetwork(e.network, sha) for name, (e, sha) in engines.items()},
+        outputs={
+            name: np.stack(rows) if rows else np.zeros((0, engines[name][0].network.output_size))
+            for name, rows in columns.items()
+        },
+        time_ns=np.array(times, dtype=np.int64),
+        flight=np.array(flight, dtype=np.int32),
+        flights=tuple(flights),
+        truth=np.array(truths, dtype=np.float32).reshape(-1, len(components)),
+        visible=np.array(visible, dtype=np.bool_),
+        head_cell=np.array(cells, dtype=np.int16),
+    )
+
+
+def _components(engines: Mapping[str, tuple[Engine, str]]) -> tuple[Component, ...]:
+    for engine, _ in engines.values():
+        if engine.network.grid is None:
+            return engine.network.components
+    raise TraceError("a trace needs at least one network that gives a pose")
