@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from gearshift.runtime.engine import Engine
+from gearshift.runtime.engine import Engine, load_engine
 from gearshift.runtime.errors import GearshiftError, RecordingError, TraceError
+from gearshift.runtime.network import find_network
 from gearshift.runtime.recording import RecordingReader
 from gearshift.runtime.types import Component, FloatArray
 from gearshift.sim.trace import Trace, TracedFlight, TracedNetwork, interfaces
 
+Engines = Mapping[str, tuple[Engine, str]]
+"""Engines by network name, with the sha256 of the network's file."""
 Progress = Callable[[Sequence[Path]], Iterable[Path]]
 
 
@@ -32,17 +36,30 @@ def find_recordings(places: Iterable[Path]) -> list[Path]:
     return found
 
 
+def load_networks(names: Sequence[str], zoo: Path | None = None) -> Engines:
+    """Engines and hashes by network name; names are of the zoo, or .onnx files. NetworkError."""
+    engines: dict[str, tuple[Engine, str]] = {}
+    for name in names:
+        if name.endswith(".onnx"):
+            engine = load_engine(Path(name))
+            sha256 = hashlib.sha256(Path(name).read_bytes()).hexdigest()
+        else:
+            engine, sha256 = load_engine(name, zoo), find_network(name, zoo).sha256
+        engines[engine.network.name] = (engine, sha256)
+    return engines
+
+
 def make_trace(
     recordings: Sequence[Path],
-    engines: Mapping[str, tuple[Engine, str]],
+    engines: Engines,
     split: str | None = None,
     progress: Progress = lambda paths: paths,
 ) -> Trace:
     """Run every engine over every frame.
 
-    engines: by network name, with the sha256 of the network's file. split: name of the data set,
-    default what the recordings say. Raises RecordingError, FrameError, EngineError, and TraceError
-    when recordings are of different splits or the networks give other components than they hold.
+    split: name of the data set, default what the recordings say. Raises RecordingError, FrameError,
+    EngineError, and TraceError when recordings are of different splits or the networks give other
+    components than they hold.
     """
     components = _components(engines)
     columns: dict[str, list[FloatArray]] = {name: [] for name in engines}
@@ -82,7 +99,9 @@ def make_trace(
         components=components,
         networks={name: TracedNetwork(e.network, sha) for name, (e, sha) in engines.items()},
         outputs={
-            name: np.stack(rows) if rows else np.zeros((0, engines[name][0].network.output_size))
+            name: np.array(rows, dtype=np.float32).reshape(
+                len(rows), engines[name][0].network.output_size
+            )
             for name, rows in columns.items()
         },
         time_ns=np.array(times, dtype=np.int64),
@@ -94,7 +113,7 @@ def make_trace(
     )
 
 
-def _components(engines: Mapping[str, tuple[Engine, str]]) -> tuple[Component, ...]:
+def _components(engines: Engines) -> tuple[Component, ...]:
     for engine, _ in engines.values():
         if engine.network.grid is None:
             return engine.network.components

@@ -36,17 +36,13 @@ def register(parser: argparse.ArgumentParser) -> None:
 def _make(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from gearshift.runtime.engine import load_engine_with_hash
     from gearshift.runtime.network import read_manifest
-    from gearshift.sim.make_trace import find_recordings, make_trace
+    from gearshift.sim.make_trace import find_recordings, load_networks, make_trace
     from gearshift.sim.trace import write_trace
 
     recordings = find_recordings(options.recordings)
     names = options.networks or sorted(read_manifest(options.zoo)["networks"])
-    engines = {}
-    for name in names:
-        engine, sha256 = load_engine_with_hash(name, options.zoo)
-        engines[engine.network.name] = (engine, sha256)
+    engines = load_networks(names, options.zoo)
     trace = make_trace(recordings, engines, options.split, progress_bar)
     write_trace(trace, options.out)
     size = options.out.stat().st_size / 1e6
@@ -101,4 +97,5 @@ def progress_bar(paths: Sequence[Path]) -> Iterable[Path]:
         from tqdm import tqdm
     except ModuleNotFoundError:
         return paths
-    return tqdm(paths, unit="flight", disable=None)
+    bar: Iterable[Path] = tqdm(paths, unit="flight", disable=None)
+    return bar

@@ -1,0 +1,180 @@
+"""What an ensemble learns on `val`: tables, deviations, filter gains, and where to operate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gearshift.runtime.calibration import Calibration
+from gearshift.runtime.policy import Policy
+from gearshift.runtime.types import FloatArray, NetworkRole
+from gearshift.sim.metrics import absolute_error, angular_mask, scored_frames
+from gearshift.sim.oracle import true_gain
+from gearshift.sim.sweep import Members, sweep, threshold_grid
+from gearshift.sim.trace import Trace
+
+RATES: Final = (0.01, 0.3, 1.0, 3.0, 10.0, 30.0)
+"""Candidates for `anchor.rate`, 1/s."""
+GAIN_CANDIDATES: Final[Mapping[str, tuple[float, ...]]] = {
+    "alpha_large": (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+    "alpha_small": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0),
+    "gamma": (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0),
+    "beta_large": (0.0, 0.01, 0.02, 0.05, 0.1),
+    "beta_small": (0.0, 0.01, 0.02, 0.05, 0.1),
+}
+SEARCH_SHARES: Final = (0.15, 0.25, 0.35, 0.5, 0.7)
+"""Shares of large runs at which the anchor filter is tuned."""
+SEARCH_ROUNDS: Final = 2
+
+
+def calibrate(trace: Trace, members: Members) -> Calibration:
+    """Weights, head-cell table, deviations and filter gains of one ensemble, from `val`."""
+    components = trace.components
+    base = Calibration.from_components(components)
+    calibration = replace(
+        base,
+        head_cell_gain=head_cell_gain(trace, members),
+        standard_deviation={
+            role: error_deviation(trace, name)
+            for role, name in members.items()
+            if role is not NetworkRole.AUX
+        },
+    )
+    return tune_smooth(trace, members, tune_anchor(trace, members, calibration))
+
+
+def error_deviation(trace: Trace, network: str) -> FloatArray:
+    """(n,) root mean square error of a network over the scored frames."""
+    angular = angular_mask(trace.components)
+    scored = scored_frames(trace.truth, trace.visible, angular)
+    error = absolute_error(trace.outputs[network][scored], trace.truth[scored], angular)
+    return np.sqrt((error.astype(np.float64) ** 2).mean(axis=0)).astype(np.float32)
+
+
+def head_cell_gain(trace: Trace, members: Members) -> FloatArray:
+    """(classes,) mean(err_small - err_large) where the localiser puts the head, shrunk.
+
+    Frames of one flight err alike, so a flight's mean in a cell is one observation. A cell's mean
+    over flights is shrunk towards the overall mean by k / (flights + k), k the ratio of the
+    variance within cells to that between them (method of moments, empirical Bayes): a rare cell
+    says little. Empty without an auxiliary network.
+    """
+    name = members.get(NetworkRole.AUX)
+    if name is None:
+        return np.zeros(0, dtype=np.float32)
+    small, large = (trace.outputs[members[r]] for r in (NetworkRole.SMALL, NetworkRole.LARGE))
+    gain = true_gain(trace.components, trace.truth, trace.visible, small, large)
+    cell = trace.outputs[name].argmax(axis=-1)
+    classes = trace.outputs[name].shape[-1]
+    use = np.isfinite(gain)
+    key = trace.flight[use] * classes + cell[use]
+    shape = (len(trace.flights), classes)
+    size = len(trace.flights) * classes
+    frames = np.bincount(key, minlength=size).reshape(shape)
+    total = np.bincount(key, weights=gain[use], minlength=size).reshape(shape)
+    seen = frames > 0
+    means = np.where(seen, total / np.maximum(frames, 1), 0.0)
+    flights = seen.sum(axis=0)
+    overall = float(means[seen].mean()) if seen.any() else 0.0
+    cell_mean = means.sum(axis=0) / np.maximum(flights, 1)
+    within = ((means - cell_mean) ** 2)[seen].sum() / max(int((flights - 1).clip(0).sum()), 1)
+    enough = flights > 1
+    between = 0.0
+    if enough.sum() > 1:
+        spread = float(((cell_mean - overall) ** 2)[enough].mean())
+        between = spread - float((within / flights[enough]).mean())
+    shrinkage = within / between if between > 0 else np.inf
+    weight = np.zeros(classes) if np.isinf(shrinkage) else flights / (flights + shrinkage)
+    return (overall + weight * (cell_mean - overall)).astype(np.float32)
+
+
+def tune_anchor(trace: Trace, members: Members, calibration: Calibration) -> Calibration:
+    """`anchor.rate` and the gains of the anchor filter: least error at given shares of large.
+
+    Choices do not depend on the filter, and the filter's components not on each other, so the gains
+    are searched one after the other for all components at once, each at its own optimum.
+    """
+    from gearshift.runtime.policies import ANCHOR
+
+    def at_shares(candidate: Calibration) -> NDArray[np.float64]:
+        thresholds = _at_shares(trace, members, ANCHOR, candidate)
+        return _errors(trace, members, ANCHOR, candidate, thresholds, filter_name="anchor")
+
+    best = calibration
+    for _ in range(SEARCH_ROUNDS):
+        candidates = [with_parameter(best, "anchor.rate", (rate,)) for rate in RATES]
+        best = min(candidates, key=lambda c: float(at_shares(c).sum()))
+        thresholds = _at_shares(trace, members, ANCHOR, best)
+
+        def errors(candidate: Calibration, at: FloatArray = thresholds) -> NDArray[np.float64]:
+            return _errors(trace, members, ANCHOR, candidate, at, filter_name="anchor")
+
+        best = _search_gains(best, "anchor", tuple(GAIN_CANDIDATES), errors)
+    return best
+
+
+def tune_smooth(trace: Trace, members: Members, calibration: Calibration) -> Calibration:
+    """Gains of the `smooth` filter on always-large: the control for what filters over time."""
+    from gearshift.runtime.policies import ALWAYS_LARGE
+
+    at = np.array([np.inf], dtype=np.float32)
+
+    def errors(candidate: Calibration) -> NDArray[np.float64]:
+        return _errors(trace, members, ALWAYS_LARGE, candidate, at, filter_name="smooth")
+
+    best = calibration
+    for _ in range(SEARCH_ROUNDS):
+        best = _search_gains(best, "smooth", ("alpha_large", "beta_large"), errors)
+    return best
+
+
+def with_parameter(calibration: Calibration, name: str, values: tuple[float, ...]) -> Calibration:
+    """The calibration with one parameter set."""
+    return replace(calibration, parameters={**calibration.parameters, name: values})
+
+
+def _search_gains(
+    calibration: Calibration,
+    prefix: str,
+    gains: tuple[str, ...],
+    errors: Callable[[Calibration], NDArray[np.float64]],
+) -> Calibration:
+    """Coordinate descent; `errors` gives (n,) errors, of which each component picks its least."""
+    n = len(calibration.components)
+    for gain in gains:
+        name = f"{prefix}.{gain}"
+        candidates = GAIN_CANDIDATES[gain]
+        table = np.array([errors(with_parameter(calibration, name, (c,) * n)) for c in candidates])
+        chosen = tuple(candidates[int(i)] for i in table.argmin(axis=0))
+        calibration = with_parameter(calibration, name, chosen)
+    return calibration
+
+
+def _at_shares(
+    trace: Trace, members: Members, policy: Policy, calibration: Calibration
+) -> FloatArray:
+    """Thresholds at which large runs on about SEARCH_SHARES of the frames."""
+    grid = threshold_grid(trace, members, policy, calibration, count=24)
+    result = sweep(trace, members, policy, calibration, grid)
+    share = result.runs(NetworkRole.LARGE).sum(axis=0) / result.frames.sum()
+    index = [int(np.abs(share - wanted).argmin()) for wanted in SEARCH_SHARES]
+    return grid[index]
+
+
+def _errors(
+    trace: Trace,
+    members: Members,
+    policy: Policy,
+    calibration: Calibration,
+    thresholds: FloatArray,
+    *,
+    filter_name: str,
+) -> NDArray[np.float64]:
+    """(n,) mean absolute error of each component, over all thresholds."""
+    result = sweep(trace, members, policy, calibration, thresholds, filter_name=filter_name)
+    error: NDArray[np.float64] = result.error.sum(axis=(0, 1)) / max(int(result.scored.sum()), 1)
+    return error
