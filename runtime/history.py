@@ -158,7 +158,7 @@ class FlightHistory:
         self._times.fill(np.inf)
         context.interval.fill(np.inf)
         context.frames_since_large.fill(np.inf)
-        self._frames_since_large = math.inf
+        self._frames_since_large: float = math.inf
         self._accepted_time: int | None = None
         self._large_time: int | None = None
         self.has_previous = False
@@ -185,29 +185,27 @@ class FlightHistory:
         time_ns: int,
         *,
         values: FloatArray,
-        accepted: bool,
         answered_large: bool,
         small: FloatArray,
         both_ran: bool,
     ) -> None:
-        """Take in one processed frame; arguments as of `History.update`, for one flight."""
+        """Take in a frame whose output is accepted; arguments as of `History.update`."""
         context = self.context
         context.index += 1
-        if accepted:
-            before = self._accepted_time
-            age = math.inf
-            if before is not None:
-                age = float(np.float32(time_ns - before) * NANOSECOND)
-            # A gap ends the history, so what follows it has no previous output.
-            self.has_previous = age <= self._max_gap
-            context.accepted, context.previous = context.previous, context.accepted
-            if self.has_previous:
-                context.interval[()] = age
-            else:
-                context.previous.fill(np.nan)
-                context.interval.fill(np.inf)
-            context.accepted[:] = values
-            self._accepted_time = time_ns
+        before = self._accepted_time
+        age = math.inf
+        if before is not None:
+            age = float(np.float32(time_ns - before) * NANOSECOND)
+        # A gap ends the history, so what follows it has no previous output.
+        self.has_previous = age <= self._max_gap
+        context.accepted, context.previous = context.previous, context.accepted
+        if self.has_previous:
+            context.interval[()] = age
+        else:
+            context.previous.fill(np.nan)
+            context.interval.fill(np.inf)
+        context.accepted[:] = values
+        self._accepted_time = time_ns
         if both_ran:
             context.small_at_large[:] = small
         if answered_large:
@@ -215,3 +213,8 @@ class FlightHistory:
             self._large_time = time_ns
         else:
             self._frames_since_large += 1
+
+    def skip(self) -> None:
+        """Take in a frame that brought no new output: it was held or lost."""
+        self.context.index += 1
+        self._frames_since_large += 1
