@@ -102,9 +102,7 @@ def vertex_normals(positions: Float64, faces: Int32) -> Float64:
     face = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normals = np.stack(
         [
-            np.bincount(
-                faces.ravel(), weights=np.repeat(face[:, k], 3), minlength=len(positions)
-            )
+            np.bincount(faces.ravel(), weights=np.repeat(face[:, k], 3), minlength=len(positions))
             for k in range(3)
         ],
         axis=1,
@@ -112,9 +110,7 @@ def vertex_normals(positions: Float64, faces: Int32) -> Float64:
     return np.asarray(normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12))
 
 
-def smooth_over_mesh(
-    values: Float64, faces: Int32, weight: Float64, iterations: int
-) -> Float64:
+def smooth_over_mesh(values: Float64, faces: Int32, weight: Float64, iterations: int) -> Float64:
     """Laplacian smoothing of vertex values (n, k); `weight` (n,) in 0..1 says how far each moves."""
     out = values.copy()
     count = np.maximum(np.bincount(faces.ravel(), minlength=len(values)) * 2.0, 1.0)

@@ -119,17 +119,20 @@ def base_mesh() -> BaseMesh:
     )
 
 
-def target_offsets(name: str) -> Float64:
-    """(19158, 3) offsets [dm] of the shape target `name` (path below `targets`, no suffix)."""
-    offsets = np.zeros_like(base_mesh().vertices)
+@functools.lru_cache(maxsize=256)
+def target_rows(name: str) -> tuple[Int32, Float64]:
+    """Vertices (k,) that the shape target `name` moves and their offsets (k, 3) [dm].
+
+    `name` is the path below `targets` without suffix.
+    """
     with gzip.open(data_folder() / "targets" / f"{name}.target.gz", "rt") as lines:
         rows = np.array(
             [line.split()[:4] for line in lines if line.strip() and not line.startswith("#")],
             dtype=np.float64,
         )
-    if len(rows):
-        offsets[rows[:, 0].astype(np.int64)] = rows[:, 1:]
-    return offsets
+    if not len(rows):
+        return np.zeros(0, np.int32), np.zeros((0, 3))
+    return rows[:, 0].astype(np.int32), rows[:, 1:]
 
 
 def detail_targets() -> tuple[str, ...]:
@@ -139,6 +142,9 @@ def detail_targets() -> tuple[str, ...]:
     for part in ("head", "nose", "chin", "forehead", "neck", "torso", "stomach", "hip", "buttocks"):
         for file in sorted((folder / part).glob("*.target.gz")):
             stem = file.name.removesuffix(".target.gz")
-            if not stem.startswith(("l-", "r-", "head-age", "head-trans")) and "pregnant" not in stem:
+            if (
+                not stem.startswith(("l-", "r-", "head-age", "head-trans"))
+                and "pregnant" not in stem
+            ):
                 names.append(f"{part}/{stem}")
     return tuple(names)

@@ -18,10 +18,21 @@ from gearshift.sim.flights.makehuman import (
     SKIRT,
     base_mesh,
     detail_targets,
-    target_offsets,
+    target_rows,
 )
 
-HAIR_STYLES = ("buzz", "short", "crop", "afro", "bob", "long", "ponytail", "bun", "bald", "receding")
+HAIR_STYLES = (
+    "buzz",
+    "short",
+    "crop",
+    "afro",
+    "bob",
+    "long",
+    "ponytail",
+    "bun",
+    "bald",
+    "receding",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +93,16 @@ def draw_person(name: str, seed: int) -> Person:
         for k in rng.choice(len(names), 14, replace=False)
     )
     darkness = races[0]  # african share first
-    skin = float(np.clip(np.exp(rng.normal(np.log(0.36 - 0.25 * darkness), 0.18)), 0.06, 0.5))
+    skin = float(np.clip(np.exp(rng.normal(np.log(0.25 - 0.17 * darkness), 0.16)), 0.05, 0.36))
     if female:
-        hair = rng.choice(
-            HAIR_STYLES, p=[0.02, 0.1, 0.05, 0.06, 0.2, 0.27, 0.17, 0.12, 0.0, 0.01]
-        )
+        hair = rng.choice(HAIR_STYLES, p=[0.02, 0.1, 0.05, 0.06, 0.2, 0.27, 0.17, 0.12, 0.0, 0.01])
     else:
         hair = rng.choice(
             HAIR_STYLES, p=[0.18, 0.33, 0.15, 0.06, 0.02, 0.04, 0.02, 0.02, 0.08, 0.10]
         )
     grey = rng.random() < 0.1 + 0.5 * age**2
     blond = rng.random() < 0.25 * (1 - darkness)
-    hair_albedo = rng.uniform(0.25, 0.6) if grey or blond else rng.uniform(0.015, 0.08)
+    hair_albedo = rng.uniform(0.1, 0.34) if grey or blond else rng.uniform(0.015, 0.08)
     beard = 0.0 if female or rng.random() < 0.45 else float(rng.uniform(0.2, 1.0))
     return Person(
         name=name,
@@ -148,7 +157,8 @@ def build_body(person: Person) -> Body:
     vertices = base.vertices.copy()
     for name, weight in (*_macro_targets(person).items(), *person.details):
         if weight > 0.02:
-            vertices += weight * target_offsets(name)
+            moved, offsets = target_rows(name)
+            vertices[moved] += weight * offsets
     vertices = vertices[:, [2, 0, 1]] * 0.1  # dm, y up, facing +z -> m, x forward, z up
     joints = np.stack([vertices[index].mean(axis=0) for index in base.joint_vertices])
     body = vertices[BODY]
