@@ -1,1 +1,1 @@
-"""Network definitions, training, quantising, cost models and the zoo. Imports `gearshift.runtime`."""
+"""Network definitions, training, quantising, cost models, the zoo. Imports `gearshift.runtime`."""

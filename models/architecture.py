@@ -1,8 +1,8 @@
 """What a network is made of, independent of any framework: layers with shapes, and what they cost.
 
 The torch modules, the ONNX graphs and the GAP8 cost model are all built from these descriptions, so
-that cost and network never disagree. Counts follow PULP-Frontnet's convention: batch normalisation is
-folded, so a convolution has its weights only and a fully connected layer its weights and biases.
+that cost and network never disagree. Counts follow PULP-Frontnet's convention: batch normalisation
+is folded, so a convolution has its weights only and a fully connected layer its weights and biases.
 """
 
 from __future__ import annotations
@@ -181,8 +181,8 @@ def chain(
 ) -> Architecture:
     """Lay blocks one after the other on a grey image of `shape` (height, width), then a head.
 
-    The head is one fully connected layer on the flattened activation. Raises ConfigurationError when
-    a block leaves nothing of the image.
+    The head is one fully connected layer on the flattened activation. Raises ConfigurationError
+    when a block leaves nothing of the image.
     """
     layers: list[Layer] = []
     channels, (height, width) = 1, shape
@@ -190,9 +190,7 @@ def chain(
     def add(kind: LayerKind, out_channels: int, kernel: int, stride: int, padding: int) -> None:
         nonlocal channels, height, width
         label = f"{kind.value}{1 + sum(layer.kind is kind for layer in layers)}"
-        layer = Layer(
-            label, kind, channels, height, width, out_channels, kernel, stride, padding
-        )
+        layer = Layer(label, kind, channels, height, width, out_channels, kernel, stride, padding)
         if layer.out_height < 1 or layer.out_width < 1:
             raise ConfigurationError(f"{name}: nothing of the image is left after {label}")
         layers.append(layer)
@@ -210,4 +208,3 @@ def chain(
                 add(LayerKind.POOL, channels, size, size, 0)
     head = Layer("head", LayerKind.FULLY_CONNECTED, channels, height, width, outputs)
     return Architecture(name, family, shape[0], shape[1], (*layers, head))
-

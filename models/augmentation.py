@@ -1,9 +1,10 @@
 """Augmentation of grey frames with exact labels, batched in torch.
 
 Geometry: the frame is seen again by a camera turned by a small yaw, pitch and roll (a homography,
-exact for a pinhole) and optionally mirrored. The pose is yaw-levelled, so only yaw changes it: turning
-the drone left by d moves the person right: position rotated by -d about z, phi - d. Mirroring negates
-y and phi. Photometry: gain, offset and gamma by a table per image, blur, noise, occluding patches.
+exact for a pinhole) and optionally mirrored. The pose is yaw-levelled, so only yaw changes it:
+turning the drone left by d moves the person right: position rotated by -d about z, phi - d.
+Mirroring negates y and phi. Photometry: gain, offset and gamma by a table per image, blur, noise,
+occluding patches.
 """
 
 from __future__ import annotations
@@ -141,14 +142,13 @@ class Augmenter:
         torch.addcmul(image, noise, deviation, out=image).clamp_(0, 255)
 
 
-def turn(
-    batch: Batch, angles: Tensor, mirrored: Tensor, camera: Camera, grid: HeadGrid
-) -> Batch:
-    """The batch as the camera sees it after turning by angles (b, 3) yaw, pitch, roll and mirroring.
+def turn(batch: Batch, angles: Tensor, mirrored: Tensor, camera: Camera, grid: HeadGrid) -> Batch:
+    """The batch as the camera sees it after turning by angles (b, 3) yaw, pitch, roll and
+    mirroring.
 
-    Yaw is positive to the left (counter-clockwise from above), pitch positive downwards, roll positive
-    to the right, each about the camera's axes. What was outside the image repeats its border; a head
-    that leaves the image is no longer visible.
+    Yaw is positive to the left (counter-clockwise from above), pitch positive downwards, roll
+    positive to the right, each about the camera's axes. What was outside the image repeats its
+    border; a head that leaves the image is no longer visible.
     """
     rotation = _rotation(angles)
     sign = torch.where(mirrored, -1.0, 1.0)

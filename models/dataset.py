@@ -1,7 +1,7 @@
 """Recorded flights as arrays: what training, calibration and evaluation read.
 
-The frames of a folder of recordings are decoded once into a cache beside it (`<folder>.cache`), keyed
-by the recordings' names and sizes. A folder that only gained recordings extends its cache.
+The frames of a folder of recordings are decoded once into a cache beside it (`<folder>.cache`),
+keyed by the recordings' names and sizes. A folder that only gained recordings extends its cache.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ logger = logging.getLogger(__name__)
 class Dataset:
     """Frames of one split.
 
-    images: (n, height, width) uint8, memory-mapped. values: (n, 4) float32 in the components' units,
-    NaN where nobody is there. visible: (n,) the head is in view. head: (n, 2) float32 pixel (u, v),
-    NaN where unknown. cell: (n,) class on the head grid. flight: (n,) index into `flights`, whose
-    entries are the recordings' attributes. identity names the set in a network's metadata.
+    images: (n, height, width) uint8, memory-mapped. values: (n, 4) float32 in the components'
+    units, NaN where nobody is there. visible: (n,) the head is in view. head: (n, 2) float32 pixel
+    (u, v), NaN where unknown. cell: (n,) class on the head grid. flight: (n,) index into `flights`,
+    whose entries are the recordings' attributes. identity names the set in a network's metadata.
     """
 
     name: str
@@ -102,10 +102,11 @@ class Dataset:
 
 
 def load_dataset(folder: Path | str, *, limit: int | None = None) -> Dataset:
-    """Decode a folder of recordings, or read what was decoded before; `limit` takes the first flights.
+    """Decode a folder of recordings, or read what was decoded before; `limit` takes the first
+    flights.
 
-    Raises RecordingError when there are none, one is damaged, one has no ground truth, or they differ
-    in camera, components or size.
+    Raises RecordingError when there are none, one is damaged, one has no ground truth, or they
+    differ in camera, components or size.
     """
     folder = Path(folder)
     paths = sorted(folder.glob("*.mcap"))[:limit]

@@ -273,7 +273,8 @@ def _fits_beside(layer: Layer) -> bool:
 
 def _fit(matrix: NDArray[np.float64], cycles: NDArray[np.float64]) -> NDArray[np.float64]:
     scaled = matrix / cycles[:, None]
-    return np.linalg.lstsq(scaled, np.ones(len(cycles)), rcond=None)[0]
+    solution = np.linalg.lstsq(scaled, np.ones(len(cycles)), rcond=None)[0]
+    return np.asarray(solution, dtype=np.float64)
 
 
 def _milliwatts(
@@ -281,8 +282,9 @@ def _milliwatts(
 ) -> dict[LayerKind, float]:
     """Mean power per kind at `CLOCK_HZ`.
 
-    The published per-layer powers (100 MHz, 1.0 V; layers with weights in L2 only) keep their ratios
-    and are scaled together so that PULP-Frontnet 160x32 draws its published 96 mW at 175 MHz.
+    The published per-layer powers (100 MHz, 1.0 V; layers with weights in L2 only) keep their
+    ratios and are scaled together so that PULP-Frontnet 160x32 draws its published 96 mW at 175
+    MHz.
     """
     powers: dict[LayerKind, list[float]] = {}
     for m in measurements:

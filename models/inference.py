@@ -1,4 +1,4 @@
-"""Running ONNX networks over many frames, for calibration and evaluation (no training code needed)."""
+"""Running ONNX networks over many frames, for calibration and evaluation."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from gearshift.runtime.errors import NetworkError
+from gearshift.runtime.network import find_network
 from gearshift.runtime.types import FloatArray
 
 
@@ -48,3 +49,8 @@ def run_frames(model: Serialisable | bytes | Path, frames: NDArray[np.uint8]) ->
     name = session.get_inputs()[0].name
     outputs = [session.run(None, {name: frame[None, None]})[0][0] for frame in frames]
     return np.stack(outputs).astype(np.float32)
+
+
+def find_model(name: str, zoo: Path | None = None) -> bytes | Path:
+    """A network of the zoo by name (its bytes verified), or an `.onnx` file."""
+    return Path(name) if name.endswith(".onnx") else find_network(name, zoo).verified_bytes()

@@ -1,9 +1,9 @@
 """ONNX graphs of folded networks: in float, and quantised to int8 in QDQ form.
 
-Both take the camera's image as it is, `image` uint8 (1, 1, h, w), and give `output` float32 (1, k). In
-the int8 graph the image's range is exactly 0..255 (scale 1, zero point 0), weights are int8 per output
-channel, activations uint8 per tensor with zero point 0 (so that saturation is the ReLU), biases int32;
-the head's output is never quantised.
+Both take the camera's image as it is, `image` uint8 (1, 1, h, w), and give `output` float32 (1, k).
+In the int8 graph the image's range is exactly 0..255 (scale 1, zero point 0), weights are int8 per
+output channel, activations uint8 per tensor with zero point 0 (so that saturation is the ReLU),
+biases int32; the head's output is never quantised.
 """
 
 from __future__ import annotations
@@ -166,9 +166,7 @@ def _model(network: FoldedNetwork, graph: _Graph, taps: tuple[Layer, ...]) -> on
     architecture = network.architecture
     shape = [1, 1, architecture.height, architecture.width]
     image = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shape)
-    outputs = [
-        helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [1, architecture.outputs])
-    ]
+    outputs = [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [1, architecture.outputs])]
     for layer in taps:
         tap = [1, layer.out_channels, layer.out_height, layer.out_width]
         outputs.append(helper.make_tensor_value_info(layer.name, TensorProto.FLOAT, tap))

@@ -1,4 +1,4 @@
-"""int8 static quantisation: activation scales calibrated on training frames, best of several rules."""
+"""int8 static quantisation: scales calibrated on training frames, the best of several rules."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ def quantise(network: FoldedNetwork, frames: NDArray[np.uint8]) -> Quantisation:
         corrected = _shift_head(network, (expected - raw).mean(axis=0))
         model = quantised_model(corrected, scales)
         deviation = float((np.abs(run_frames(model, judging) - expected) / spread).mean())
-        logger.info("%s: percentile %s deviates %.4f", network.architecture.name, percentile, deviation)
+        logger.info(
+            "%s: percentile %s deviates %.4f", network.architecture.name, percentile, deviation
+        )
         if best is None or deviation < best.deviation:
             best = Quantisation(model, percentile, deviation)
     assert best is not None
@@ -76,9 +78,7 @@ def _activations(
     return {name: (np.concatenate(kept[name]), largest[name]) for name in names}
 
 
-def _scales(
-    values: Mapping[str, tuple[FloatArray, float]], percentile: float
-) -> dict[str, float]:
+def _scales(values: Mapping[str, tuple[FloatArray, float]], percentile: float) -> dict[str, float]:
     scales = {}
     for name, (sampled, largest) in values.items():
         top = largest if percentile >= 100 else float(np.percentile(sampled, percentile))

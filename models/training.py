@@ -1,7 +1,7 @@
 """Training one network on recorded flights: seeded, resumable, on a CPU.
 
-Every epoch draws its order, augmentation and dropout from (seed, epoch) alone, so that a run that was
-stopped and resumed takes the same steps as one that was not.
+Every epoch draws its order, augmentation and dropout from (seed, epoch) alone, so that a run that
+was stopped and resumed takes the same steps as one that was not.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ from tqdm import tqdm
 
 from gearshift.models.architecture import Architecture
 from gearshift.models.augmentation import AugmentationConfig, Augmenter, Batch
-from gearshift.models.catalogue import GRID, find_architecture, is_localiser
+from gearshift.models.catalogue import find_architecture, is_localiser
 from gearshift.models.dataset import PHI_LIMIT, Dataset
+from gearshift.models.evaluation import scores
 from gearshift.models.torch_network import PoseNetwork
 from gearshift.runtime.errors import ConfigurationError, NetworkError
 from gearshift.runtime.types import FloatArray
@@ -56,7 +57,7 @@ class TrainingConfig:
     teacher_share: float = 0.5
     half: bool = True
     """bfloat16 autocast."""
-    augmentation: AugmentationConfig = AugmentationConfig()
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +150,9 @@ class Trainer:
             raise NetworkError(f"{path} is a checkpoint of {document['architecture']}")
         if document["config"] != asdict(self.config):
             changed = [
-                field.name
-                for field in fields(self.config)
-                if document["config"].get(field.name) != asdict(self.config)[field.name]
+                entry.name
+                for entry in fields(self.config)
+                if document["config"].get(entry.name) != asdict(self.config)[entry.name]
             ]
             raise NetworkError(f"{path} was trained with another {', '.join(changed)}")
         self.epoch = document["epoch"]
@@ -264,21 +265,6 @@ def predict(network: PoseNetwork, data: Dataset, batch: int = 256) -> FloatArray
     return np.concatenate(outputs)
 
 
-def scores(outputs: FloatArray, data: Dataset) -> dict[str, float]:
-    """MAE per component and their sum over the scored frames, or a localiser's accuracies."""
-    if outputs.shape[1] == GRID.classes:
-        right = outputs.argmax(axis=1) == data.cell
-        present = data.cell != GRID.no_head
-        return {"accuracy": float(right.mean()), "with_head": float(right[present].mean())}
-    errors = np.abs(outputs - data.values)
-    for index, component in enumerate(data.components):
-        if component.angular:
-            errors[:, index] = np.abs(np.mod(errors[:, index] + np.pi, 2 * np.pi) - np.pi)
-    mae = errors[data.scored].mean(axis=0)
-    result = {c.name: float(value) for c, value in zip(data.components, mae, strict=True)}
-    return {**result, "sum": float(mae.sum())}
-
-
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The content of a checkpoint; raises NetworkError when it is none of ours."""
     try:
@@ -295,7 +281,8 @@ def load_network(path: Path) -> PoseNetwork:
     document = read_checkpoint(path)
     network = PoseNetwork(find_architecture(document["architecture"]))
     network.load_state_dict(document["averaged"])
-    return network.to(memory_format=torch.channels_last).eval()
+    network.to(memory_format=torch.channels_last).eval()
+    return network
 
 
 def split_off(data: Dataset, flights: int) -> tuple[Dataset, Dataset]:

@@ -1,0 +1,187 @@
+"""The command `gearshift models`: what networks cost, how wrong they are, and how they are made."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+HELP = "list, cost, train, export and compare networks"
+EXTRA = "train"
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the sub-commands; only `train` and `export` need torch."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    _register_views(actions)
+    _register_making(actions)
+
+
+def _register_views(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    listing = actions.add_parser("list", help="the zoo's networks: size, modelled cost, errors")
+    listing.add_argument("--zoo", type=Path, metavar="DIR", help="folder of networks")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    listing.set_defaults(run=_list)
+
+    cost = actions.add_parser("cost", help="modelled GAP8 cost layer by layer")
+    cost.add_argument("names", nargs="*", metavar="NAME", help="architectures (default: all)")
+    cost.add_argument("--from-l3", action="store_true", help="stream the weights from L3")
+    cost.add_argument("--fit", action="store_true", help="show the model's error per measurement")
+    cost.add_argument("--json", action="store_true", help="print JSON")
+    cost.set_defaults(run=_cost)
+
+    evaluate = actions.add_parser("evaluate", help="errors on labelled flights, with intervals")
+    evaluate.add_argument("names", nargs="+", metavar="NAME", help="networks, or .onnx files")
+    evaluate.add_argument("--data", type=Path, required=True, metavar="DIR", help="recordings")
+    evaluate.add_argument("--zoo", type=Path, metavar="DIR", help="folder of networks")
+    evaluate.set_defaults(run=_evaluate)
+
+    compare = actions.add_parser("compare", help="does the first network beat the second?")
+    compare.add_argument("first", metavar="A")
+    compare.add_argument("second", metavar="B")
+    compare.add_argument("--data", type=Path, required=True, metavar="DIR", help="recordings")
+    compare.add_argument("--zoo", type=Path, metavar="DIR", help="folder of networks")
+    compare.set_defaults(run=_compare)
+
+
+def _register_making(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    train = actions.add_parser("train", help="train a network on a folder of recordings")
+    train.add_argument("name", metavar="NAME", help="architecture")
+    train.add_argument("--data", type=Path, required=True, metavar="DIR", help="recordings")
+    train.add_argument("--val", type=Path, metavar="DIR", help="validation recordings")
+    train.add_argument(
+        "--hold-out", type=int, default=0, metavar="N", help="without --val: flights that validate"
+    )
+    train.add_argument("--limit", type=int, metavar="N", help="use only the first N flights")
+    train.add_argument("--epochs", type=int)
+    train.add_argument("--seed", type=int)
+    train.add_argument("--batch", type=int)
+    train.add_argument("--learning-rate", type=float)
+    train.add_argument("--weight-decay", type=float)
+    train.add_argument("--dropout", type=float)
+    train.add_argument("--teacher", type=Path, metavar="CHECKPOINT", help="network to learn from")
+    train.add_argument("--teacher-share", type=float, help="its weight in the loss")
+    train.add_argument("--out", type=Path, default=Path("training"), metavar="DIR")
+    train.add_argument("--resume", action="store_true", help="continue from OUT/NAME.pt")
+    train.add_argument("--threads", type=int, default=1, help="(%(default)s)")
+    train.set_defaults(run=_train)
+
+    export = actions.add_parser("export", help="quantise checkpoints and put them into the zoo")
+    export.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT")
+    export.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="folder with train, val, ..."
+    )
+    export.add_argument("--zoo", type=Path, metavar="DIR", help="folder of networks")
+    export.add_argument("--float", type=Path, metavar="DIR", help="also write float ONNX here")
+    export.set_defaults(run=_export)
+
+    profile = actions.add_parser("profile", help="write the zoo's modelled profile of a device")
+    profile.add_argument("--device", choices=("gap8",), default="gap8")
+    profile.add_argument("--zoo", type=Path, metavar="DIR", help="folder of networks")
+    profile.set_defaults(run=_profile)
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def _list(args: argparse.Namespace) -> int:
+    from gearshift.models.tables import as_json, zoo_json, zoo_table
+
+    _write(as_json(zoo_json(args.zoo)) if args.json else zoo_table(args.zoo))
+    return 0
+
+
+def _cost(args: argparse.Namespace) -> int:
+    from gearshift.models.catalogue import architectures, find_architecture
+    from gearshift.models.tables import as_json, cost_json, cost_table, fit_table
+
+    chosen = [find_architecture(name) for name in args.names] or list(architectures().values())
+    if args.json:
+        _write(as_json(cost_json(chosen, from_l3=args.from_l3)))
+        return 0
+    _write(cost_table(chosen, layers=bool(args.names), from_l3=args.from_l3))
+    if args.fit:
+        _write("\n" + fit_table())
+    return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from gearshift.models.dataset import load_dataset
+    from gearshift.models.inference import find_model, run_frames
+    from gearshift.models.tables import evaluation_table
+
+    data = load_dataset(args.data)
+    outputs = {name: run_frames(find_model(name, args.zoo), data.images) for name in args.names}
+    _write(evaluation_table(outputs, data))
+    return 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from gearshift.models.dataset import load_dataset
+    from gearshift.models.evaluation import difference
+    from gearshift.models.inference import find_model, run_frames
+    from gearshift.models.tables import difference_table
+
+    data = load_dataset(args.data)
+    first, second = (
+        run_frames(find_model(name, args.zoo), data.images) for name in (args.first, args.second)
+    )
+    _write(difference_table(args.first, args.second, difference(first, second, data), data))
+    return 0
+
+
+def _train(args: argparse.Namespace) -> int:
+    import torch
+
+    from gearshift.models.catalogue import find_architecture
+    from gearshift.models.dataset import load_dataset
+    from gearshift.models.training import (
+        Trainer,
+        TrainingConfig,
+        configured,
+        load_network,
+        split_off,
+    )
+
+    torch.set_num_threads(args.threads)
+    config = configured(
+        TrainingConfig(),
+        epochs=args.epochs,
+        seed=args.seed,
+        batch=args.batch,
+        learning_rate=args.learning_rate,
+        weight_decay=args.weight_decay,
+        dropout=args.dropout,
+        teacher_share=args.teacher_share,
+    )
+    data = load_dataset(args.data, limit=args.limit)
+    validation = load_dataset(args.val) if args.val is not None else None
+    if validation is None and args.hold_out:
+        data, validation = split_off(data, args.hold_out)
+    teacher = load_network(args.teacher) if args.teacher is not None else None
+    trainer = Trainer(find_architecture(args.name), data, validation, config, teacher)
+    if args.resume:
+        trainer.resume(args.out / f"{args.name}.pt")
+    trainer.run(args.out)
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    from gearshift.models.export import export
+    from gearshift.runtime.network import zoo_folder
+
+    for checkpoint in args.checkpoints:
+        zoo = args.zoo or zoo_folder()
+        exported = export(checkpoint, args.data, zoo, float_folder=args.float)
+        losses = ", ".join(f"{split} {100 * loss:+.1f} %" for split, loss in exported.loss.items())
+        _write(f"{exported.path}: int8 against float: {losses or 'not measured'}")
+    return 0
+
+
+def _profile(args: argparse.Namespace) -> int:
+    from gearshift.models.zoo_writer import write_gap8_profile
+    from gearshift.runtime.network import zoo_folder
+
+    _write(str(write_gap8_profile(args.zoo or zoo_folder())))
+    return 0

@@ -1,0 +1,122 @@
+"""Errors of networks on labelled flights, and whether two networks differ.
+
+Intervals are bootstrapped over groups of flights that share room and person: frames of a flight,
+and flights of a pair, are no independent evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gearshift.models.catalogue import GRID
+from gearshift.models.dataset import Dataset
+from gearshift.runtime.errors import ConfigurationError
+from gearshift.runtime.types import FloatArray
+
+SUM = "sum"
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the sign is certain."""
+        return self.low > 0 or self.high < 0
+
+    def __str__(self) -> str:
+        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
+
+
+def absolute_errors(outputs: FloatArray, data: Dataset) -> FloatArray:
+    """(n, k) absolute errors in the components' units, angles wrapped; NaN without a person."""
+    errors = outputs - data.values
+    angular = [index for index, component in enumerate(data.components) if component.angular]
+    errors[:, angular] = np.mod(errors[:, angular] + np.pi, 2 * np.pi) - np.pi
+    absolute: FloatArray = np.abs(errors)
+    return absolute
+
+
+def scores(outputs: FloatArray, data: Dataset) -> dict[str, float]:
+    """MAE per component and their sum over the scored frames; for a localiser its accuracies.
+
+    A localiser's are shares: `accuracy` of all frames, `with_head` of frames with the head in view,
+    `false_present` of frames without, `false_absent` of frames with.
+    """
+    if outputs.shape[1] == GRID.classes:
+        return _localiser_scores(outputs, data)
+    mae = absolute_errors(outputs, data)[data.scored].mean(axis=0)
+    result = {c.name: float(value) for c, value in zip(data.components, mae, strict=True)}
+    return {**result, SUM: float(mae.sum())}
+
+
+def mae_interval(outputs: FloatArray, data: Dataset) -> dict[str, Interval]:
+    """MAE per component and summed, with intervals."""
+    return _resampled(absolute_errors(outputs, data), data)
+
+
+def difference(first: FloatArray, second: FloatArray, data: Dataset) -> dict[str, Interval]:
+    """MAE of the second minus MAE of the first on the same frames, per component and summed."""
+    if first.shape != second.shape:
+        raise ConfigurationError("these networks have different outputs and cannot be compared")
+    return _resampled(absolute_errors(second, data) - absolute_errors(first, data), data)
+
+
+def relative_loss(float_scores: Mapping[str, float], int8_scores: Mapping[str, float]) -> float:
+    """What quantisation costs, as a share: of the summed MAE, or of a localiser's accuracy."""
+    if SUM in float_scores:
+        return int8_scores[SUM] / float_scores[SUM] - 1
+    return 1 - int8_scores["accuracy"] / float_scores["accuracy"]
+
+
+def _localiser_scores(outputs: FloatArray, data: Dataset) -> dict[str, float]:
+    chosen = outputs.argmax(axis=1)
+    right = chosen == data.cell
+    present = data.cell != GRID.no_head
+    return {
+        "accuracy": _share(right),
+        "with_head": _share(right[present]),
+        "false_present": _share(chosen[~present] != GRID.no_head),
+        "false_absent": _share(chosen[present] == GRID.no_head),
+    }
+
+
+def _share(flags: NDArray[np.bool_]) -> float:
+    return float(flags.mean()) if len(flags) else 0.0
+
+
+def _resampled(errors: FloatArray, data: Dataset) -> dict[str, Interval]:
+    """Mean of (n, k) errors over scored frames, its groups resampled with replacement."""
+    rows = data.scored
+    groups = data.groups[rows]
+    count = int(groups.max()) + 1
+    totals = np.zeros((count, errors.shape[1]))
+    np.add.at(totals, groups, errors[rows].astype(np.float64))
+    frames = np.bincount(groups, minlength=count)
+    generator = np.random.default_rng(0)
+    drawn = generator.integers(0, count, (RESAMPLES, count))
+    weight = np.maximum(frames[drawn].sum(axis=1), 1)
+    means = totals[drawn].sum(axis=1) / weight[:, None]
+    value = totals.sum(axis=0) / frames.sum()
+    names = [component.name for component in data.components]
+    result = {
+        name: _interval(float(value[index]), means[:, index]) for index, name in enumerate(names)
+    }
+    return {**result, SUM: _interval(float(value.sum()), means.sum(axis=1))}
+
+
+def _interval(value: float, means: NDArray[np.float64]) -> Interval:
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Interval(value, float(low), float(high))

@@ -1,0 +1,122 @@
+"""Writing the zoo: int8 networks, the manifest that the loader verifies, and the GAP8 profile."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gearshift.models.catalogue import find_architecture
+from gearshift.models.gap8 import CLOCK_HZ, CostModel, gap8_model
+from gearshift.runtime.network import (
+    MANIFEST_NAME,
+    SCHEMA_VERSION,
+    find_network,
+    read_manifest,
+)
+from gearshift.runtime.profile import NetworkProfile, Profile, ProfileKind, write_profile
+
+GAP8_PROFILE = "profile-gap8.json"
+Scores = Mapping[str, Mapping[str, Mapping[str, float]]]
+"""Split, then `float` or `int8`, then component (or accuracy), to its error."""
+
+
+@dataclass(frozen=True, slots=True)
+class ZooEntry:
+    """What the manifest says of a network besides its file and hash."""
+
+    name: str
+    architecture: str
+    parameters: int
+    mac: int
+    training_set: str
+    licence: str
+    mae: Scores
+    calibration: str
+
+    def document(self, file: str, sha256: str) -> dict[str, Any]:
+        """The manifest's entry."""
+        return {
+            "file": file,
+            "sha256": sha256,
+            "architecture": self.architecture,
+            "parameters": self.parameters,
+            "mac": self.mac,
+            "training_set": self.training_set,
+            "licence": self.licence,
+            "calibration": self.calibration,
+            "mae": {split: dict(formats) for split, formats in self.mae.items()},
+        }
+
+
+def write_network(folder: Path, content: bytes, entry: ZooEntry) -> Path:
+    """Put a network into the zoo: its file first, then the manifest, each whole or not at all."""
+    path = folder / f"{entry.name}.onnx"
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(path, content)
+    manifest = folder / MANIFEST_NAME
+    document: dict[str, Any] = (
+        read_manifest(folder)
+        if manifest.exists()
+        else {"schema_version": SCHEMA_VERSION, "networks": {}}
+    )
+    digest = hashlib.sha256(content).hexdigest()
+    document["networks"][entry.name] = entry.document(path.name, digest)
+    _replace(manifest, (json.dumps(document, indent=1, sort_keys=True) + "\n").encode())
+    return path
+
+
+def gap8_profile(folder: Path | None = None) -> Profile:
+    """Modelled latency and energy of every network of a zoo; raises NetworkError."""
+    model = gap8_model()
+    names = sorted(read_manifest(folder)["networks"])
+    return Profile(
+        device="gap8",
+        kind=ProfileKind.MODELLED,
+        method=_method(model),
+        versions={"cluster_mhz": f"{CLOCK_HZ / 1e6:g}", "numpy": np.__version__},
+        networks={name: _profile(name, model, folder) for name in names},
+    )
+
+
+def write_gap8_profile(folder: Path) -> Path:
+    """Write the zoo's modelled profile beside its manifest."""
+    path = folder / GAP8_PROFILE
+    write_profile(path, gap8_profile(folder))
+    return path
+
+
+def _profile(name: str, model: CostModel, folder: Path | None) -> NetworkProfile:
+    cost = model.cost(find_architecture(name))
+    latency = cost.milliseconds
+    return NetworkProfile(
+        sha256=find_network(name, folder).sha256,
+        mean_ms=latency,
+        p50_ms=latency,
+        p90_ms=latency,
+        p99_ms=latency,
+        max_ms=latency,
+        runs=0,
+        energy_mj=cost.energy_mj,
+        low_ms=cost.low_ms,
+        high_ms=cost.high_ms,
+    )
+
+
+def _method(model: CostModel) -> str:
+    return (
+        f"per-layer cost model at {CLOCK_HZ / 1e6:g} MHz, weights in L2, fitted to "
+        f"{len(model.residuals)} published GAP8 measurements; leave-one-out error "
+        f"{100 * model.error:.1f} % (root mean square)"
+    )
+
+
+def _replace(path: Path, content: bytes) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(content)
+    part.replace(path)
