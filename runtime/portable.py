@@ -64,15 +64,25 @@ def softmax_margin(scores: FloatArray) -> FloatArray:
     return margin
 
 
-_MASK = np.uint64(0xFFFFFFFF)
+_MASK = 0xFFFFFFFF
+_MASKS = np.uint64(_MASK)
 
 
-def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The 32-bit finaliser `lowbias32` (C. Wellons); in 64 bits, so that no product overflows."""
+def _mix(x: int) -> int:
+    """The 32-bit finaliser `lowbias32` (C. Wellons)."""
+    x ^= x >> 16
+    x = x * 0x7FEB352D & _MASK
+    x ^= x >> 15
+    x = x * 0x846CA68B & _MASK
+    return x ^ x >> 16
+
+
+def _mix_array(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """`_mix` of every element; in 64 bits, so that no product overflows."""
     x = x ^ (x >> np.uint64(16))
-    x = (x * np.uint64(0x7FEB352D)) & _MASK
+    x = (x * np.uint64(0x7FEB352D)) & _MASKS
     x = x ^ (x >> np.uint64(15))
-    x = (x * np.uint64(0x846CA68B)) & _MASK
+    x = (x * np.uint64(0x846CA68B)) & _MASKS
     return x ^ (x >> np.uint64(16))
 
 
@@ -81,8 +91,11 @@ def counter_uniform(seed: int, index: int | NDArray[np.int64]) -> FloatArray:
 
     (mix(index ^ mix(seed + 0x9E3779B9)) >> 8) * 2^-24, all in unsigned 32 bits.
     """
-    key = _mix(np.asarray([(seed + 0x9E3779B9) & 0xFFFFFFFF], dtype=np.uint64))[0]
-    counter = np.bitwise_and(np.asarray(index, dtype=np.int64), 0xFFFFFFFF).astype(np.uint64)
-    top = _mix(counter ^ key) >> np.uint64(8)
+    key = _mix(seed + 0x9E3779B9 & _MASK)
+    if isinstance(index, int):
+        # One number at a time is five times faster without arrays.
+        return np.asarray((_mix(index & _MASK ^ key) >> 8) * 2.0**-24, dtype=np.float32)
+    counter = np.bitwise_and(index, _MASK).astype(np.uint64) ^ np.uint64(key)
+    top = _mix_array(counter) >> np.uint64(8)
     uniform: FloatArray = np.multiply(top.astype(np.float32), np.float32(2.0**-24))
     return uniform

@@ -20,7 +20,6 @@ from gearshift.runtime.errors import ConfigurationError, FrameError
 from gearshift.runtime.filters import make_flight_filter
 from gearshift.runtime.history import NO_VALUES, FlightHistory
 from gearshift.runtime.policy import Action, Policy, PolicyOptions, Probe, Signal
-from gearshift.runtime.portable import softmax
 from gearshift.runtime.selection import check_threshold, decide_one
 from gearshift.runtime.types import (
     Estimate,
@@ -49,6 +48,12 @@ _FLAGS = tuple(
     | (EstimateFlag.LOST if mask & _LOST else EstimateFlag.NONE)
     for mask in range(16)
 )
+
+
+def _last_probability(scores: list[float]) -> float:
+    """Softmax probability of the last class, which is 'no head'; faster here than with arrays."""
+    largest = max(scores)
+    return math.exp(scores[-1] - largest) / sum([math.exp(s - largest) for s in scores])
 
 
 class _Stage:
@@ -231,8 +236,7 @@ class Scheduler:
 
         presence = None
         if aux is not None and aux.ok:
-            # The last class of the grid is 'no head'.
-            presence = 1.0 - float(softmax(aux.output)[-1])
+            presence = 1.0 - _last_probability(aux.values)
         finished = clock()
         total = finished - started
         if self._deadline_ns is not None and total > self._deadline_ns:
