@@ -52,7 +52,8 @@ def error_deviation(trace: Trace, network: str) -> FloatArray:
     angular = angular_mask(trace.components)
     scored = scored_frames(trace.truth, trace.visible, angular)
     error = absolute_error(trace.outputs[network][scored], trace.truth[scored], angular)
-    return np.sqrt((error.astype(np.float64) ** 2).mean(axis=0)).astype(np.float32)
+    mean_square = (error.astype(np.float64) ** 2).mean(axis=0)
+    return np.asarray(np.sqrt(mean_square), dtype=np.float32)
 
 
 def head_cell_gain(trace: Trace, members: Members) -> FloatArray:
@@ -89,7 +90,7 @@ def head_cell_gain(trace: Trace, members: Members) -> FloatArray:
         between = spread - float((within / flights[enough]).mean())
     shrinkage = within / between if between > 0 else np.inf
     weight = np.zeros(classes) if np.isinf(shrinkage) else flights / (flights + shrinkage)
-    return (overall + weight * (cell_mean - overall)).astype(np.float32)
+    return np.asarray(overall + weight * (cell_mean - overall), dtype=np.float32)
 
 
 def tune_anchor(trace: Trace, members: Members, calibration: Calibration) -> Calibration:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
@@ -27,6 +27,8 @@ class Kind(StrEnum):
     PAPER = "paper"
     """One of the paper's six systems."""
     OURS = "ours"
+    VARIANT = "variant"
+    """Another reading of the paper."""
     BASELINE = "baseline"
     CONTROL = "control"
     """What a policy must beat before it may claim anything."""
@@ -116,15 +118,3 @@ def evaluate(
         filter_name=system.filter_name,
     )
     return Evaluation(system, result, weights)
-
-
-def static(system: System, name: str, network: str, kind: Kind) -> System:
-    """The system that runs one network on every frame; `system` lends what else is needed."""
-    return replace(
-        system,
-        name=name,
-        kind=kind,
-        ensemble="",
-        members={NetworkRole.SMALL: network, NetworkRole.LARGE: network},
-        filter_name="none",
-    )

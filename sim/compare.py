@@ -1,0 +1,283 @@
+"""The main job: the six adaptive systems against always-large, beside their controls.
+
+Thresholds are chosen on `val` and everything is reported on the test splits; see `headline` for the
+two ways of reading the paper's figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gearshift.runtime.ensemble import EnsembleRecord
+from gearshift.runtime.profile import Profile
+from gearshift.runtime.types import FloatArray, NetworkRole
+from gearshift.sim.bootstrap import Interval, interval, resample_weights
+from gearshift.sim.cost import CostEnd, check_profile, latency_per_combination
+from gearshift.sim.evaluate import Evaluation, Kind, System, evaluate
+from gearshift.sim.headline import (
+    Headline,
+    Line,
+    Point,
+    choose,
+    chosen_headline,
+    gain_over,
+    random_error,
+    swept_headline,
+)
+from gearshift.sim.metrics import LatencySummary, Presence, presence, summarise_latency
+from gearshift.sim.sweep import threshold_grid
+from gearshift.sim.systems import SMOOTH, check_hashes, ensemble_systems, static_systems
+from gearshift.sim.timing import Samples, compose
+from gearshift.sim.trace import Trace
+
+GRID = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One system at one threshold on one split.
+
+    error: per component and "sum". gains: per cent by which its error is lower than a control's.
+    Latency and energy per frame on the device of the profile (modelled or measured, as the profile
+    says), and latency measured on this machine where the networks were timed.
+    """
+
+    system: str
+    kind: Kind
+    ensemble: str
+    policy: str
+    filter_name: str
+    point: Point | None
+    threshold: float
+    error: Mapping[str, Interval]
+    share_large: float
+    device_ms: LatencySummary
+    device_mj: float
+    host_ms: LatencySummary | None
+    gains: Mapping[str, Interval]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The headline figures of one system on one split against one reference."""
+
+    system: str
+    reference: str
+    end: CostEnd
+    headlines: tuple[Headline, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curve:
+    """A system at its thresholds (K,): modelled latency (ms), summed error, share on large."""
+
+    system: str
+    kind: Kind
+    ensemble: str
+    thresholds: FloatArray
+    latency_ms: NDArray[np.float64]
+    error: NDArray[np.float64]
+    share_large: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SplitReport:
+    """Everything about one test split."""
+
+    split: str
+    flights: int
+    frames: int
+    scored: int
+    groups: int
+    presence: Mapping[str, Presence]
+    rows: tuple[Row, ...]
+    comparisons: tuple[Comparison, ...]
+    curves: tuple[Curve, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """A system with the thresholds to sweep, and where on them the points chosen on `val` are."""
+
+    system: System
+    thresholds: FloatArray
+    points: Mapping[Point, int] = field(default_factory=dict)
+
+
+def choose_on_val(
+    records: Sequence[EnsembleRecord],
+    val: Trace,
+    profile: Profile,
+    done: Callable[[str], None] = lambda _name: None,
+) -> list[Choice]:
+    """Every system with its thresholds and its operating points on the `val` trace."""
+    check_hashes(records, val)
+    check_profile(profile, {n: e.sha256 for n, e in val.networks.items()})
+    weights = np.ones((1, len(val.flights)))
+    once = np.array([np.inf], dtype=np.float32)
+    choices = [Choice(system, once) for system in static_systems(records, val)]
+    for record in records:
+        large = record.networks[NetworkRole.LARGE].name
+        (reference,) = (c.system for c in choices if c.system.name == large)
+        base = evaluate(reference, val, once, weights)
+        limit_latency, limit_error = base.latency(profile)[0, 0], base.error[0, 0]
+        for system in ensemble_systems(record):
+            grid = threshold_grid(
+                val,
+                system.members,
+                system.policy,
+                system.calibration,
+                count=GRID,
+                filter_name=system.filter_name,
+            )
+            found = evaluate(system, val, grid, weights)
+            points = choose(
+                found.latency(profile)[0], found.error[0], float(limit_latency), float(limit_error)
+            )
+            choices.append(Choice(system, grid, points))
+            done(system.name)
+    return choices
+
+
+def compare_split(
+    choices: Sequence[Choice],
+    records: Sequence[EnsembleRecord],
+    trace: Trace,
+    profile: Profile,
+    samples: Samples | None = None,
+    *,
+    resamples: int = 1000,
+) -> SplitReport:
+    """Evaluate every system on a test split, at the points chosen on `val` and along its curve."""
+    check_hashes(records, trace)
+    weights = resample_weights(trace.groups, resamples)
+    evaluations: dict[str, Evaluation] = {}
+    for choice in choices:
+        name = choice.system.name
+        evaluations[name] = evaluate(choice.system, trace, choice.thresholds, weights)
+    lines = {
+        (name, end): Line(found.latency(profile, end), found.error)
+        for name, found in evaluations.items()
+        for end in CostEnd
+    }
+    roles = {r.name: {role: ref.name for role, ref in r.networks.items()} for r in records}
+    rows: list[Row] = []
+    comparisons: list[Comparison] = []
+    for choice in choices:
+        system, found = choice.system, evaluations[choice.system.name]
+        line = lines[system.name, CostEnd.NOMINAL]
+        members = roles.get(system.ensemble, {})
+        places: list[tuple[Point | None, int]] = list(choice.points.items()) or [(None, 0)]
+        for point, index in places:
+            gains = _gains(line, index, members, lines) if choice.points else {}
+            rows.append(_row(found, point, index, profile=profile, samples=samples, gains=gains))
+        if not choice.points:
+            continue
+        references = [members[NetworkRole.LARGE]]
+        if system.filter_name != "none":
+            references.append(f"{references[0]} + {SMOOTH}")
+        comparisons += [
+            Comparison(
+                system.name,
+                reference,
+                end,
+                _headlines(choice, lines[system.name, end], lines[reference, end]),
+            )
+            for reference in references
+            for end in CostEnd
+        ]
+    return SplitReport(
+        split=trace.split,
+        flights=len(trace.flights),
+        frames=trace.frames,
+        scored=int(next(iter(evaluations.values())).result.scored[:, 0].sum()),
+        groups=int(trace.groups.max()) + 1,
+        presence={
+            name: presence(trace.outputs[name], trace.head_cell, entry.network.grid)
+            for name, entry in trace.networks.items()
+            if entry.network.grid is not None
+        },
+        rows=tuple(rows),
+        comparisons=tuple(comparisons),
+        curves=tuple(_curve(found, profile) for found in evaluations.values()),
+    )
+
+
+def _headlines(choice: Choice, line: Line, reference: Line) -> tuple[Headline, ...]:
+    chosen = [
+        chosen_headline(point, line, index, float(choice.thresholds[index]), reference)
+        for point, index in choice.points.items()
+    ]
+    return (*chosen, *(swept_headline(point, line, reference) for point in Point))
+
+
+def _gains(
+    line: Line,
+    index: int,
+    members: Mapping[NetworkRole, str],
+    lines: Mapping[tuple[str, CostEnd], Line],
+) -> dict[str, Interval]:
+    """Against chance at the same latency, and against each network that costs no more."""
+    latency, error = line.at(index)
+    alone = {
+        name: other
+        for (name, end), other in lines.items()
+        if end is CostEnd.NOMINAL and other.error.shape[1] == 1
+    }
+    small, large = (alone[members[r]] for r in (NetworkRole.SMALL, NetworkRole.LARGE))
+    gains = {"random": gain_over(error, random_error(latency, small, large))}
+    for name, control in alone.items():
+        control_latency, control_error = control.at(0)
+        between = small.latency[0, 0] < control_latency[0] < large.latency[0, 0]
+        if between and control_latency[0] <= latency[0]:
+            gains[name] = gain_over(error, control_error)
+    return gains
+
+
+def _row(
+    found: Evaluation,
+    point: Point | None,
+    index: int,
+    *,
+    profile: Profile,
+    samples: Samples | None,
+    gains: Mapping[str, Interval],
+) -> Row:
+    system = found.system
+    counts = found.result.combinations[:, index].sum(axis=0)
+    names = [c.name for c in system.calibration.components]
+    error = {name: interval(found.component_error[:, index, i]) for i, name in enumerate(names)} | {
+        "sum": interval(found.error[:, index])
+    }
+    return Row(
+        system=system.name,
+        kind=system.kind,
+        ensemble=system.ensemble,
+        policy=system.policy.name,
+        filter_name=system.filter_name,
+        point=point,
+        threshold=float(found.thresholds[index]),
+        error=error,
+        share_large=float(found.share_large[0, index]) if system.ensemble else float("nan"),
+        device_ms=summarise_latency(latency_per_combination(profile, found.members), counts),
+        device_mj=float(found.energy(profile)[0, index]),
+        host_ms=None if samples is None else compose(samples, system.members, counts),
+        gains=gains,
+    )
+
+
+def _curve(found: Evaluation, profile: Profile) -> Curve:
+    system = found.system
+    return Curve(
+        system=system.name,
+        kind=system.kind,
+        ensemble=system.ensemble,
+        thresholds=found.thresholds,
+        latency_ms=found.latency(profile)[0],
+        error=found.error[0],
+        share_large=found.share_large[0],
+    )

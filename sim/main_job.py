@@ -1,0 +1,116 @@
+"""The comparison from files to files: traces, ensembles and a profile in, a report out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gearshift.runtime.ensemble import ENSEMBLES_NAME, EnsembleRecord, read_ensembles
+from gearshift.runtime.errors import ConfigurationError, RecordingError
+from gearshift.runtime.network import zoo_folder
+from gearshift.runtime.profile import Profile, read_profile
+from gearshift.runtime.recording import RecordingReader
+from gearshift.runtime.types import Image
+from gearshift.sim.compare import SplitReport, choose_on_val, compare_split
+from gearshift.sim.make_trace import Engines, find_recordings, load_networks
+from gearshift.sim.plane import draw_plane
+from gearshift.sim.report import report_document, write_json
+from gearshift.sim.timing import Samples, measured_profile, time_networks
+from gearshift.sim.trace import Trace, file_sha256, read_trace, recordings_folder, traces_folder
+
+TIMED_FRAMES = 300
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Compared:
+    """What a comparison found, and on which devices. inputs: the files it was made of."""
+
+    splits: tuple[SplitReport, ...]
+    device: Profile
+    host: Profile | None
+    inputs: tuple[Path, ...]
+
+
+def find_profile(name: str, zoo: Path | None = None) -> Path:
+    """A profile's file: a path, or the name of one in the zoo. Raises ConfigurationError."""
+    if name.endswith(".json") or "/" in name:
+        return Path(name)
+    folder = zoo or zoo_folder()
+    path = folder / f"profile-{name}.json"
+    if not path.exists():
+        known = sorted(p.stem.removeprefix("profile-") for p in folder.glob("profile-*.json"))
+        raise ConfigurationError(
+            f"there is no profile {name!r}; the zoo has {', '.join(known) or 'none'}; "
+            "or give a .json file"
+        )
+    return path
+
+
+def run_comparison(
+    *,
+    zoo: Path | None = None,
+    traces: Path | None = None,
+    profile: str = "gap8",
+    splits: Sequence[str] = ("known", "unseen"),
+    timing: bool = True,
+    resamples: int = 1000,
+    done: Callable[[str], None] = lambda _name: None,
+) -> Compared:
+    """Choose on `val`, evaluate on every split of `splits`, and time the networks here.
+
+    zoo, traces: folders, default those that ship with the package. Raises what reading them does.
+    """
+    records = list(read_ensembles(zoo).values())
+    folder = traces or traces_folder()
+    paths = {split: folder / f"{split}.npz" for split in ("val", *splits)}
+    profile_path = find_profile(profile, zoo)
+    device = read_profile(profile_path)
+    val = read_trace(paths["val"])
+    samples: Samples | None = None
+    host: Profile | None = None
+    if timing:
+        done("timing the networks on this machine")
+        engines = _engines(records, val, zoo)
+        samples = time_networks(engines, _shipped_images())
+        host = measured_profile(engines, samples)
+    choices = choose_on_val(records, val, device, lambda name: done(f"{name} on val"))
+    reports = []
+    for split in splits:
+        done(split)
+        trace = read_trace(paths[split])
+        reports.append(compare_split(choices, records, trace, device, samples, resamples=resamples))
+    inputs = ((zoo or zoo_folder()) / ENSEMBLES_NAME, profile_path, *paths.values())
+    return Compared(tuple(reports), device, host, inputs)
+
+
+def write_report(folder: Path, compared: Compared) -> None:
+    """Write report.json and plane.png; raises ConfigurationError when they cannot be written."""
+    document = report_document(
+        compared.splits,
+        compared.device,
+        compared.host,
+        {path.name: file_sha256(path) for path in compared.inputs},
+    )
+    write_json(folder / "report.json", document)
+    draw_plane(folder / "plane.png", compared.splits, compared.device)
+
+
+def _engines(records: Sequence[EnsembleRecord], val: Trace, zoo: Path | None) -> Engines:
+    """The networks of every ensemble, and those of the trace that are controls."""
+    names = {ref.name for record in records for ref in record.networks.values()}
+    names |= {n for n, entry in val.networks.items() if entry.network.grid is None}
+    return load_networks(sorted(names), zoo)
+
+
+def _shipped_images() -> list[Image]:
+    """Frames of the shipped recordings, evenly over each."""
+    paths = find_recordings([recordings_folder()])
+    images: list[Image] = []
+    for path in paths:
+        frames = [entry.frame.image for entry in RecordingReader(path)]
+        step = max(1, len(frames) * len(paths) // TIMED_FRAMES)
+        images += frames[::step]
+    if not images:
+        raise RecordingError(f"no frames in {recordings_folder()} to time networks on")
+    return images

@@ -1,0 +1,114 @@
+"""Which systems are compared: the paper's six, ours, baselines, controls and the bound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from gearshift.runtime.calibration import Calibration
+from gearshift.runtime.ensemble import EnsembleRecord
+from gearshift.runtime.errors import TraceError
+from gearshift.runtime.policies import ALWAYS_LARGE, ALWAYS_SMALL
+from gearshift.runtime.registry import find_policy
+from gearshift.runtime.types import NetworkRole
+from gearshift.sim.evaluate import Kind, System
+from gearshift.sim.oracle import ORACLE
+from gearshift.sim.trace import Trace
+
+POLICIES: Final = {
+    "op": Kind.PAPER,
+    "aux-sm": Kind.PAPER,
+    "aux-hlc": Kind.PAPER,
+    "anchor": Kind.OURS,
+    "op-ahead": Kind.VARIANT,
+    "random": Kind.BASELINE,
+    "every": Kind.BASELINE,
+    "hold": Kind.BASELINE,
+}
+"""What every ensemble is run with, beside the oracle."""
+SMOOTH: Final = "smooth"
+"""The filter over time that always-large gets as the control for systems that filter."""
+
+
+def ensemble_systems(record: EnsembleRecord) -> list[System]:
+    """Every policy on one ensemble; without an auxiliary network those that need none."""
+    members = {role: reference.name for role, reference in record.networks.items()}
+    systems = []
+    for name, kind in POLICIES.items():
+        policy = find_policy(name)
+        if name.startswith("aux") and NetworkRole.AUX not in members:
+            continue
+        systems.append(
+            System(
+                f"{record.name} {name}",
+                kind,
+                record.name,
+                members,
+                policy,
+                record.calibration,
+                policy.filter_name,
+            )
+        )
+    oracle = System(
+        f"{record.name} oracle", Kind.BOUND, record.name, members, ORACLE, record.calibration
+    )
+    return [*systems, oracle]
+
+
+def static_systems(records: Iterable[EnsembleRecord], trace: Trace) -> list[System]:
+    """One system for every regression network of the trace, run alone on every frame.
+
+    A network that is small or large somewhere is a baseline, any other a control; and a control for
+    what filters over time is every ensemble's large with the `smooth` filter.
+    """
+    calibrations: dict[str, Calibration] = {}
+    larges: dict[str, Calibration] = {}
+    for record in records:
+        small, large = (record.networks[r].name for r in (NetworkRole.SMALL, NetworkRole.LARGE))
+        calibrations[small] = calibrations[large] = record.calibration
+        larges.setdefault(large, record.calibration)
+    some = next(iter(calibrations.values()))
+    systems = []
+    for name, entry in trace.networks.items():
+        if entry.network.grid is None:
+            kind = Kind.BASELINE if name in calibrations else Kind.CONTROL
+            systems.append(_alone(name, kind, calibrations.get(name, some)))
+    systems += [
+        System(
+            f"{name} + {SMOOTH}",
+            Kind.CONTROL,
+            "",
+            {NetworkRole.SMALL: name, NetworkRole.LARGE: name},
+            ALWAYS_LARGE,
+            calibration,
+            SMOOTH,
+        )
+        for name, calibration in larges.items()
+    ]
+    return systems
+
+
+def check_hashes(records: Iterable[EnsembleRecord], trace: Trace) -> None:
+    """Raise TraceError unless the trace was made with the networks that the ensembles name."""
+    for record in records:
+        for reference in record.networks.values():
+            trace.require(reference.name)
+            actual = trace.networks[reference.name].sha256
+            if actual != reference.sha256:
+                raise TraceError(
+                    f"the {trace.split} trace was made with another {reference.name} "
+                    f"({actual[:12]}, ensemble {record.name} has {reference.sha256[:12]}); "
+                    "run 'make figures'"
+                )
+
+
+def _alone(name: str, kind: Kind, calibration: Calibration) -> System:
+    # In both roles it is the same network; large is what counts as 'always-large'.
+    return System(
+        name,
+        kind,
+        "",
+        {NetworkRole.SMALL: name, NetworkRole.LARGE: name},
+        ALWAYS_SMALL,
+        calibration,
+    )
