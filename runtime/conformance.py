@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from gearshift.runtime.combination import Combination
 from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.policy import Policy, PolicyOptions, Signal, SignalContext
 from gearshift.runtime.scheduler import Scheduler
@@ -164,25 +165,41 @@ def is_the_same_swept(policy: Policy) -> None:
         assert_swept_equals_flown(policy, flights, thresholds, options)
 
 
-def assert_swept_equals_flown(
+def assert_swept_equals_flown(  # noqa: PLR0917 -- all that both take
     policy: Policy,
     flights: Sequence[Script],
     thresholds: FloatArray,
     options: PolicyOptions,
     filter_name: str | None = None,
+    combination: Combination = Combination.LARGE,
 ) -> None:
-    """Raise AssertionError unless `Sweep` and `Scheduler` agree bit for bit on equal-length
-    flights."""
+    """Raise AssertionError unless `Sweep` and `Scheduler` agree bit for bit.
+
+    The flights are of equal length.
+    """
     shape = (len(flights), len(thresholds))
-    calibration = scripted_calibration()
-    sweep = Sweep(policy, calibration, thresholds, shape, options, filter_name=filter_name)
-    flown = [
-        [
-            fly(Scheduler(script.ensemble(), policy, t, options, filter_name=filter_name), script)
-            for t in thresholds.tolist()
-        ]
-        for script in flights
-    ]
+    sweep = Sweep(
+        policy,
+        scripted_calibration(),
+        thresholds,
+        shape,
+        options,
+        filter_name=filter_name,
+        combination=combination,
+    )
+
+    def flown_at(script: Script, threshold: float) -> list[Estimate]:
+        scheduler = Scheduler(
+            script.ensemble(),
+            policy,
+            threshold,
+            options,
+            filter_name=filter_name,
+            combination=combination,
+        )
+        return fly(scheduler, script)
+
+    flown = [[flown_at(script, t) for t in thresholds.tolist()] for script in flights]
     for i in range(len(flights[0].times)):
         step = sweep.step(
             np.array([[f.times[i]] for f in flights], dtype=np.int64),

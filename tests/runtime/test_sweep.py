@@ -1,0 +1,109 @@
+"""Many flights and thresholds at once give, bit for bit, what one flight at a time gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from gearshift.runtime.combination import Combination
+from gearshift.runtime.conformance import assert_swept_equals_flown, fly
+from gearshift.runtime.errors import ConfigurationError
+from gearshift.runtime.policies import OP
+from gearshift.runtime.policy import PolicyOptions
+from gearshift.runtime.registry import BUILT_IN, find_policy
+from gearshift.runtime.scheduler import Scheduler
+from gearshift.runtime.scripted import FRAME_NS, GRID, Script, scripted_calibration
+from gearshift.runtime.sweep import Sweep
+from gearshift.runtime.types import FloatArray
+
+FRAMES = 12
+values = st.one_of(
+    st.floats(-4, 4, width=32),
+    st.floats(-1e6, 1e6, width=32),
+    st.sampled_from([np.nan, np.inf, -np.inf, 0.0]),
+)
+
+
+def outputs(k: int) -> st.SearchStrategy[FloatArray]:
+    return hnp.arrays(np.float32, (FRAMES, k), elements=values, fill=st.floats(-1, 1, width=32))
+
+
+@st.composite
+def scripts(draw: st.DrawFn) -> Script:
+    gaps = st.sampled_from([0, 1, FRAME_NS, 2 * FRAME_NS, 499_999_999, 500_000_001, 10**10])
+    steps = draw(st.lists(gaps, min_size=FRAMES, max_size=FRAMES))
+    return Script(
+        np.cumsum(np.array(steps, dtype=np.int64)),
+        draw(outputs(4)),
+        draw(outputs(4)),
+        draw(outputs(GRID.classes)),
+    )
+
+
+@settings(max_examples=100)
+@given(
+    st.sampled_from(sorted(BUILT_IN)),
+    st.lists(scripts(), min_size=1, max_size=2),
+    st.lists(st.floats(-1, 5, width=32), min_size=1, max_size=2),
+    st.builds(PolicyOptions, per_second=st.booleans(), seed=st.integers(0, 9)),
+    st.tuples(
+        st.sampled_from([None, "none", "anchor", "smooth"]), st.sampled_from(list(Combination))
+    ),
+)
+def test_swept_equals_flown(
+    name: str,
+    flights: list[Script],
+    thresholds: list[float],
+    options: PolicyOptions,
+    slots: tuple[str | None, Combination],
+) -> None:
+    grid = np.array([-np.inf, *thresholds, np.inf], dtype=np.float32)
+    assert_swept_equals_flown(find_policy(name), flights, grid, options, *slots)
+
+
+@settings(max_examples=30)
+@given(
+    st.sampled_from(["op", "op-ahead", "anchor", "every", "random", "hold"]),
+    st.lists(st.lists(st.booleans(), min_size=FRAMES, max_size=FRAMES), min_size=2, max_size=3),
+)
+def test_lanes_that_miss_frames_are_flights_that_missed_them(
+    name: str, seen: list[list[bool]]
+) -> None:
+    script, policy = Script.random(FRAMES), find_policy(name)
+    active = np.array(seen)
+    sweep = Sweep(policy, scripted_calibration(), np.float32([0.5]), (len(seen),))
+    steps = [
+        sweep.step(
+            int(script.times[i]), script.small[i], script.large[i], script.aux[i], active[:, i]
+        )
+        for i in range(FRAMES)
+    ]
+    frames = script.frames()
+    for lane, mask in enumerate(seen):
+        scheduler = Scheduler(script.ensemble(), policy, 0.5)
+        for i in np.flatnonzero(mask):
+            estimate = scheduler.process(frames[i])
+            assert estimate.values == tuple(steps[i].values[lane].tolist())
+
+
+def test_a_sweep_without_leading_axes_is_one_flight() -> None:
+    script = Script.random(20)
+    sweep = Sweep(OP, scripted_calibration(), np.float32([0.4]).reshape(()), ())
+    for i, estimate in enumerate(fly(Scheduler(script.ensemble(), OP, 0.4), script)):
+        step = sweep.step(int(script.times[i]), script.small[i], script.large[i])
+        assert estimate.values == tuple(step.values.tolist())
+    sweep.reset()
+    assert bool(sweep.step(0, script.small[0], script.large[0]).answered_large)
+
+
+def test_what_cannot_be_swept_is_refused() -> None:
+    calibration = scripted_calibration()
+    with pytest.raises(ConfigurationError, match="not a number"):
+        Sweep(OP, calibration, np.float32([0.1, np.nan]), (2,))
+    sweep = Sweep(find_policy("aux-sm"), calibration, np.float32([0.1]), (1,))
+    script = Script.random(1)
+    with pytest.raises(ConfigurationError, match="needs the auxiliary network"):
+        sweep.step(0, script.small[0], script.large[0])
