@@ -42,19 +42,29 @@ def report_document(
     }
 
 
-def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write JSON, whole or not at all; what is not finite becomes null or a string.
+def json_text(document: Mapping[str, Any]) -> str:
+    """JSON, indented; what is not finite becomes null or a string."""
+    return json.dumps(plain(document), indent=1, allow_nan=False) + "\n"
 
-    Raises ConfigurationError when the folder cannot be written.
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write `json_text`; raises ConfigurationError when it cannot be written."""
+    write_text(path, json_text(document))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all, making its folder.
+
+    Raises ConfigurationError when it cannot be written.
     """
-    text = json.dumps(plain(document), indent=1, allow_nan=False) + "\n"
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(text)
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        if part.is_file():
+            part.unlink()
         raise ConfigurationError(f"cannot write {path}: {error.strerror}") from error
 
 

@@ -1,0 +1,184 @@
+"""`gearshift replay`: fly recorded flights again through the real scheduler and engines."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gearshift.runtime.ensemble import EnsembleRecord
+    from gearshift.runtime.policy import Policy
+    from gearshift.sim.replay import ReplaySettings
+
+HELP = "fly recordings again through an ensemble and a policy: errors, latency, choices"
+EXTRA = "replay"
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.epilog = (
+        "examples:\n"
+        "  gearshift replay flight.mcap --ensemble D1 --policy op --threshold 0.4\n"
+        "  gearshift replay flights/ --ensemble D2 --policy anchor --threshold equal-error\n"
+        "  gearshift replay flight.mcap --ensemble D1 --policy op --threshold=-inf \\\n"
+        "      --clock real --profile gap8 --csv frames.csv"
+    )
+    parser.add_argument("recordings", nargs="+", type=Path, metavar="RECORDING_OR_DIR")
+    parser.add_argument("--ensemble", required=True, metavar="NAME", help="of the zoo, e.g. D1")
+    parser.add_argument(
+        "--policy", required=True, metavar="NAME|FILE.py:NAME", help="e.g. op, anchor, ./mine.py:p"
+    )
+    parser.add_argument(
+        "--threshold",
+        metavar="T",
+        help="a number, inf, --threshold=-inf, or an operating point of the ensemble",
+    )
+    parser.add_argument("--filter", metavar="NAME", help="none, anchor, smooth (default: policy's)")
+    parser.add_argument("--combination", choices=("large", "fusion"), default="large")
+    parser.add_argument("--max-gap", type=float, default=0.5, metavar="S")
+    parser.add_argument("--per-second", action="store_true", help="distances per second")
+    parser.add_argument("--clock", choices=("frame", "real"), default="frame")
+    parser.add_argument(
+        "--profile", metavar="NAME|FILE", help="device whose latencies the real clock uses"
+    )
+    parser.add_argument(
+        "--truncated", action="store_true", help="read a cut-off recording to its last whole frame"
+    )
+    parser.add_argument("--zoo", type=Path, metavar="DIR", help="networks and ensembles.json")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="'-' prints it, without the table"
+    )
+    parser.add_argument(
+        "--csv", type=Path, metavar="FILE", help="one line per frame; '-' prints it"
+    )
+    parser.add_argument("--record", type=Path, metavar="OUT.mcap", help="write it with decisions")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    import sys
+
+    from rich.console import Console
+
+    from gearshift.runtime.ensemble import load_ensemble, read_ensemble
+    from gearshift.runtime.errors import ConfigurationError
+    from gearshift.runtime.registry import find_policy
+    from gearshift.sim.make_trace import find_recordings
+    from gearshift.sim.replay import replay_recording
+    from gearshift.sim.replay_report import replay_csv, replay_document, replay_table, summarise
+    from gearshift.sim.report import json_text, write_text
+    from gearshift.sim.trace_command import progress_bar
+
+    paths = find_recordings(options.recordings)
+    if options.record is not None and len(paths) != 1:
+        raise ConfigurationError(f"--record writes one recording, but {len(paths)} are replayed")
+    policy = find_policy(options.policy)
+    record = read_ensemble(options.ensemble, options.zoo)
+    threshold = parse_threshold(options.threshold, record, policy)
+    ensemble = load_ensemble(options.ensemble, options.zoo)
+    settings, source = _settings(options, policy, threshold, record)
+    flights = [replay_recording(p, ensemble, settings, options.record) for p in progress_bar(paths)]
+    components = ensemble.small.network.components
+    summary = summarise(flights, components)
+    filter_name = settings.filter_name or policy.filter_name
+    said = {
+        "ensemble": ensemble.name,
+        "policy": policy.name,
+        "threshold": threshold,
+        "filter": filter_name,
+        "clock": str(settings.clock),
+    }
+    texts: dict[Path, str] = {}
+    if options.json is not None:
+        texts[options.json] = json_text(replay_document(said, summary, flights, components, source))
+    if options.csv is not None:
+        texts[options.csv] = replay_csv(flights, components)
+    for target, text in texts.items():
+        if str(target) == "-":
+            sys.stdout.write(text)
+        else:
+            write_text(target, text)
+    if Path("-") not in texts:
+        title = f"{ensemble.name} {policy.name}"
+        if threshold is not None:
+            title += f", threshold {threshold:g}"
+        if filter_name != "none":
+            title += f", filter {filter_name}"
+        title += f", {settings.clock} clock, {len(flights)} recordings"
+        Console().print(replay_table(title, summary, components, source).rich())
+    return 0
+
+
+def parse_threshold(text: str | None, record: EnsembleRecord, policy: Policy) -> float | None:
+    """The threshold that was asked for; None for a policy without a signal.
+
+    A number, inf, -inf, or the name of an operating point. Raises ConfigurationError.
+    """
+    from gearshift.runtime.errors import ConfigurationError
+
+    if policy.signal is None:
+        return None
+    points = record.thresholds.get(policy.name, {})
+    known = f"an operating point ({', '.join(points)})" if points else "an operating point"
+    if text is None:
+        raise ConfigurationError(
+            f"policy {policy.name} needs --threshold: a number, inf, -inf or {known}"
+        )
+    try:
+        value = float(text)
+    except ValueError:
+        if text in points:
+            return points[text]
+        raise ConfigurationError(
+            f"threshold {text!r} is not a number, inf, -inf or {known} of {record.name}"
+        ) from None
+    if math.isnan(value):
+        raise ConfigurationError(f"threshold {text!r} is not a number")
+    return value
+
+
+def _settings(
+    options: argparse.Namespace,
+    policy: Policy,
+    threshold: float | None,
+    record: EnsembleRecord,
+) -> tuple[ReplaySettings, str]:
+    """What to replay with, and where its latencies come from."""
+    from gearshift.runtime.combination import Combination
+    from gearshift.runtime.errors import ConfigurationError
+    from gearshift.runtime.policy import PolicyOptions
+    from gearshift.runtime.profile import read_profile
+    from gearshift.sim.clock import Clock
+    from gearshift.sim.cost import check_profile, latency_per_combination
+    from gearshift.sim.main_job import find_profile
+    from gearshift.sim.replay import ReplaySettings
+    from gearshift.sim.timing import host_name
+
+    if not options.max_gap > 0:
+        raise ConfigurationError(f"--max-gap is {options.max_gap}, it must be above 0 seconds")
+    clock = Clock(options.clock)
+    source = f"measured on this machine ({host_name()}), networks and scheduler"
+    latency: tuple[float, ...] | None = None
+    if clock is Clock.REAL:
+        if options.profile is None:
+            raise ConfigurationError("--clock real needs --profile: a name like gap8, or a file")
+        profile = read_profile(find_profile(options.profile, options.zoo))
+        check_profile(profile, {ref.name: ref.sha256 for ref in record.networks.values()})
+        members = {role: ref.name for role, ref in record.networks.items()}
+        latency = tuple(latency_per_combination(profile, members).tolist())
+        source = f"{profile.kind}, {profile.device}: {profile.method}"
+    elif options.profile is not None:
+        raise ConfigurationError("--profile is for --clock real; the frame clock measures here")
+    settings = ReplaySettings(
+        policy=policy,
+        threshold=threshold,
+        options=PolicyOptions(max_gap_s=options.max_gap, per_second=options.per_second),
+        combination=Combination(options.combination),
+        filter_name=options.filter,
+        clock=clock,
+        latency_ms=latency,
+        allow_truncated=options.truncated,
+    )
+    return settings, source
