@@ -1,17 +1,13 @@
-"""What an ensemble has learnt on `val`: weights, tables, deviations and filter gains for its signals."""
+"""What an ensemble has learnt on `val`: weights, tables, deviations and gains for its signals."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.types import Component, FloatArray, NetworkRole
 
 SCHEMA_VERSION = 1

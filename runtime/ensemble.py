@@ -18,7 +18,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -157,9 +156,9 @@ def read_ensemble(name: str, folder: Path | None = None) -> EnsembleRecord:
     """
     records = read_ensembles(folder)
     if name not in records:
-        near = get_close_matches(name, records, n=1)
-        advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(records))}"
-        raise ConfigurationError(f"unknown ensemble {name!r}; {advice}")
+        raise ConfigurationError(
+            f"unknown ensemble {name!r}; there are {', '.join(sorted(records))}"
+        )
     record = records[name]
     for reference in record.networks.values():
         current = find_network(reference.name, folder).sha256

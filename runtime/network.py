@@ -1,4 +1,4 @@
-"""What a network says about itself, and the manifest through which the runtime finds and verifies it."""
+"""What a network says about itself, and the manifest by which the runtime finds and verifies it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ MANIFEST_NAME = "manifest.json"
 class Network:
     """The interface and origin of one network.
 
-    A network takes one (height, width) uint8 image and gives one float32 vector: a value per component
-    (regression) or a score per class of `grid` (the auxiliary head localiser; then `components` is
-    empty). frame_of_reference says what the values are relative to. mac counts multiply-accumulates of
-    one run; mae is the mean absolute error per component per split, for the format it was measured on.
+    A network takes one (height, width) uint8 image and gives one float32 vector: a value per
+    component (regression) or a score per class of `grid` (the auxiliary head localiser; then
+    `components` is empty). frame_of_reference says what the values are relative to. mac counts
+    multiply-accumulates of one run; mae is the mean absolute error per component per split, for the
+    format it was measured on.
     """
 
     name: str
@@ -83,7 +84,7 @@ class NetworkFile:
     sha256: str
 
     def verified_bytes(self) -> bytes:
-        """The file's content; raises NetworkError when it is missing or not what the manifest says."""
+        """The file's content; raises NetworkError when it is missing or not the manifest's."""
         try:
             content = self.path.read_bytes()
         except OSError as error:

@@ -105,8 +105,10 @@ def anchor_signal(calibration: Calibration, _options: PolicyOptions) -> Signal:
 
     weighted distance(small now, small when both ran) + `anchor.rate` [1/s] * seconds since large.
     """
-    (rate,) = calibration.parameters.get("anchor.rate", (DEFAULT_ANCHOR_RATE,))
-    rate_per_s = np.float32(rate)
+    rates = calibration.parameters.get("anchor.rate", (DEFAULT_ANCHOR_RATE,))
+    if len(rates) != 1 or not np.isfinite(rates[0]):
+        raise ConfigurationError("parameter anchor.rate needs one finite value")
+    rate_per_s = np.float32(rates[0])
     distance = WeightedDistance(calibration)
 
     def signal(context: SignalContext) -> FloatArray:

@@ -74,7 +74,7 @@ def test_lanes_that_miss_frames_are_flights_that_missed_them(
 ) -> None:
     script, policy = Script.random(FRAMES), find_policy(name)
     active = np.array(seen)
-    sweep = Sweep(policy, scripted_calibration(), np.float32([0.5]), (len(seen),))
+    sweep = Sweep(policy, scripted_calibration(), np.array([0.5], dtype=np.float32), (len(seen),))
     steps = [
         sweep.step(
             int(script.times[i]), script.small[i], script.large[i], script.aux[i], active[:, i]
@@ -91,7 +91,7 @@ def test_lanes_that_miss_frames_are_flights_that_missed_them(
 
 def test_a_sweep_without_leading_axes_is_one_flight() -> None:
     script = Script.random(20)
-    sweep = Sweep(OP, scripted_calibration(), np.float32([0.4]).reshape(()), ())
+    sweep = Sweep(OP, scripted_calibration(), np.array([0.4], dtype=np.float32).reshape(()), ())
     for i, estimate in enumerate(fly(Scheduler(script.ensemble(), OP, 0.4), script)):
         step = sweep.step(int(script.times[i]), script.small[i], script.large[i])
         assert estimate.values == tuple(step.values.tolist())
@@ -102,8 +102,8 @@ def test_a_sweep_without_leading_axes_is_one_flight() -> None:
 def test_what_cannot_be_swept_is_refused() -> None:
     calibration = scripted_calibration()
     with pytest.raises(ConfigurationError, match="not a number"):
-        Sweep(OP, calibration, np.float32([0.1, np.nan]), (2,))
-    sweep = Sweep(find_policy("aux-sm"), calibration, np.float32([0.1]), (1,))
+        Sweep(OP, calibration, np.array([0.1, np.nan], dtype=np.float32), (2,))
+    sweep = Sweep(find_policy("aux-sm"), calibration, np.array([0.1], dtype=np.float32), (1,))
     script = Script.random(1)
     with pytest.raises(ConfigurationError, match="needs the auxiliary network"):
         sweep.step(0, script.small[0], script.large[0])
