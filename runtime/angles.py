@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from gearshift.runtime.calibration import Calibration
 from gearshift.runtime.types import FloatArray
 
+# In float32, angles below this have made 0 turns; closer to pi, rounding decides.
+_SURELY_WRAPPED = 3.0
+
 
 class AngleWrapper:
     """Wraps the angular components of (..., n) float32 arrays to [-pi, pi), leaves the others.
@@ -19,7 +22,7 @@ class AngleWrapper:
     """
 
     def __init__(self, angular: NDArray[np.bool_]) -> None:
-        self.any_angular = bool(angular.any())
+        self._indices = tuple(int(i) for i in np.flatnonzero(angular))
         two_pi = np.float32(2 * math.pi)
         self._half_turn = np.full(angular.shape, math.pi, dtype=np.float32)
         self._divisor = np.where(angular, two_pi, np.float32(np.inf)).astype(np.float32)
@@ -27,8 +30,13 @@ class AngleWrapper:
 
     def wrap_in_place(self, values: FloatArray, scratch: FloatArray) -> None:
         """Wrap `values` (..., n); `scratch` has their shape and is overwritten."""
-        if not self.any_angular:
-            return
+        if values.ndim == 1:
+            # In flight nothing has to be wrapped on most frames, and looking is cheaper.
+            for i in self._indices:
+                if not -_SURELY_WRAPPED < values.item(i) < _SURELY_WRAPPED:
+                    break
+            else:
+                return
         np.add(values, self._half_turn, out=scratch)
         np.divide(scratch, self._divisor, out=scratch)
         np.floor(scratch, out=scratch)

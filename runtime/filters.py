@@ -26,6 +26,7 @@ Without bias (`smooth`, gains `smooth.alpha_large`, ...) this is an exponential 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,6 +40,7 @@ from gearshift.runtime.history import NANOSECOND, BoolArray, TimeArray
 from gearshift.runtime.types import FloatArray
 
 MINIMUM_STEP_S = np.float32(1e-3)
+_MINIMUM_STEP = float(MINIMUM_STEP_S)
 DEFAULT_GAINS = {
     "alpha_large": 0.8,
     "alpha_small": 0.6,
@@ -229,6 +231,9 @@ class FlightAnchorFilter:
         self._angles = AngleWrapper(calibration.angular)
         self._max_gap = float(np.float32(max_gap_s))
         self._use_bias = use_bias
+        # Without a beta the velocity stays 0 and need not be computed.
+        self._moves = bool(gains.beta_large.any() or gains.beta_small.any())
+        self._step = np.empty((), dtype=np.float32)
         self._value = np.empty(n, dtype=np.float32)
         self._velocity = np.empty(n, dtype=np.float32)
         self._bias = np.empty(n, dtype=np.float32)
@@ -259,12 +264,10 @@ class FlightAnchorFilter:
         value, innovation, term = self._value, self._innovation, self._term
         wrap, gains = self._angles.wrap_in_place, self._gains
         k = self._since_large
-        dt: np.float32 | None = None
+        step = math.inf
         if self._time is not None:
-            step = np.float32(time_ns - self._time) * NANOSECOND
-            if step <= self._max_gap:
-                dt = step
-        if dt is None:
+            step = float(np.float32(time_ns - self._time) * NANOSECOND)
+        if step > self._max_gap:
             self._bias.fill(0)
             self._bias_known = False
             self._velocity.fill(0)
@@ -278,16 +281,20 @@ class FlightAnchorFilter:
                 alpha, beta = gains.alpha_small, gains.beta_small
                 measured = innovation
                 np.subtract(small, self._bias, out=measured)
-            np.multiply(self._velocity, dt, out=term)
-            np.add(value, term, out=value)
+            if self._moves:
+                self._step[()] = step
+                np.multiply(self._velocity, self._step, out=term)
+                np.add(value, term, out=value)
             np.subtract(measured, value, out=innovation)
             wrap(innovation, term)
             np.multiply(alpha[min(k, len(alpha) - 1)], innovation, out=term)
             np.add(value, term, out=value)
             wrap(value, term)
-            np.divide(beta[min(k, len(beta) - 1)], max(dt, MINIMUM_STEP_S), out=term)
-            np.multiply(term, innovation, out=term)
-            np.add(self._velocity, term, out=self._velocity)
+            if self._moves:
+                self._step[()] = max(step, _MINIMUM_STEP)
+                np.divide(beta[min(k, len(beta) - 1)], self._step, out=term)
+                np.multiply(term, innovation, out=term)
+                np.add(self._velocity, term, out=self._velocity)
         if self._use_bias and small_ran and large_ran:
             self._rebias(small, large, gains.gamma[min(k, len(gains.gamma) - 1)])
         self._time = time_ns

@@ -176,6 +176,8 @@ class Scheduler:
         self._fused_deviation = tuple(fusion.standard_deviation.tolist()) if fusion else self._lost
         self._large_time_ns = 0.0
         self._history = FlightHistory(n, self.options)
+        # A constant policy that never holds reads no history, so it keeps none.
+        self._remembers = self._signal is not None or policy.when_easy is Action.HOLD
         self.reset()
 
     @property
@@ -331,13 +333,14 @@ class Scheduler:
         else:
             self._history.skip()
             return None
-        self._history.update(
-            time_ns,
-            values=accepted,
-            answered_large=large.ok,
-            small=small.output,
-            both_ran=both,
-        )
+        if self._remembers:
+            self._history.update(
+                time_ns,
+                values=accepted,
+                answered_large=large.ok,
+                small=small.output,
+                both_ran=both,
+            )
         if self._filter is not None:
             values = self._filter.update(
                 time_ns,
