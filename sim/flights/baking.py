@@ -17,7 +17,8 @@ from embreex import rtcore_scene
 from embreex.mesh_construction import TriangleMesh
 
 from gearshift.sim.flights.geometry import Float32, Float64
-from gearshift.sim.flights.rooms import GROUPS, Mesh, Room
+from gearshift.sim.flights.quads import GROUPS, Mesh
+from gearshift.sim.flights.rooms import Room
 
 BAKE_VERSION = 1
 """Raise when baking changes: part of the key of cached rooms, beside what it reads."""
@@ -53,7 +54,7 @@ class Tracer:
         self._mesh = TriangleMesh(self._scene, vertices.astype(np.float32), faces.astype(np.int32))
 
     def hits(self, origins: Float64, directions: Float64) -> tuple[np.ndarray, np.ndarray]:
-        """First triangle hit (-1: none) and its distance for each ray, origins and directions (n, 3)."""
+        """First triangle hit (-1: none) and its distance, by ray; origins, directions (n, 3)."""
         result = self._scene.run(
             np.ascontiguousarray(origins, np.float32),
             np.ascontiguousarray(directions, np.float32),
@@ -101,6 +102,7 @@ def _gather(
     points: Float64,
     normals: Float64,
     radiance: Float64,
+    *,
     samples: int,
     rng: np.random.Generator,
 ) -> Float64:
@@ -146,7 +148,9 @@ def bake(room: Room) -> BakedLight:
     indirect = np.zeros_like(direct)
     for samples in _BOUNCE_SAMPLES:
         radiance = mesh.albedo[:, None] / np.pi * (direct + indirect)
-        indirect = _gather(mesh, tracer, mesh.vertices, mesh.normals, radiance, samples, rng)
+        indirect = _gather(
+            mesh, tracer, mesh.vertices, mesh.normals, radiance, samples=samples, rng=rng
+        )
         indirect = _smooth(mesh, _smooth(mesh, indirect))
     # Light of further bounces, about a geometric series in the room's mean reflectance.
     indirect *= 1.1
@@ -159,7 +163,7 @@ def bake(room: Room) -> BakedLight:
     for side in np.concatenate([np.eye(3), -np.eye(3)]):
         normals = np.tile(side, (len(grid), 1))
         light = _direct(room, tracer, grid, normals, rng)
-        sides.append(light + _gather(mesh, tracer, grid, normals, radiance, 64, rng))
+        sides.append(light + _gather(mesh, tracer, grid, normals, radiance, samples=64, rng=rng))
     probes = np.stack(sides, axis=-1).reshape(*_PROBES, GROUPS, 6)
     return BakedLight(
         direct=direct.astype(np.float32),

@@ -48,7 +48,7 @@ def _make(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from gearshift.sim.flights.flight import FlightPlan
-    from gearshift.sim.flights.make import make_flights
+    from gearshift.sim.flights.make import is_made, make_flights
 
     plans = [
         FlightPlan(args.split, args.first + k, args.frames, args.rate, args.seed)
@@ -56,7 +56,7 @@ def _make(args: argparse.Namespace) -> int:
     ]
     frames, seconds = 0, 0.0
     cache = args.cache if args.cache is not None else args.out / ".rooms"
-    done = sum((args.out / plan.file_name).exists() for plan in plans)
+    done = sum(is_made(plan, args.out) for plan in plans)
     with tqdm(total=len(plans), initial=done, unit="flight", desc=args.split) as bar:
         for made in make_flights(plans, args.out, cache, args.jobs):
             frames, seconds = frames + made.frames, seconds + made.seconds

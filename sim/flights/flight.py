@@ -14,16 +14,17 @@ import numpy as np
 from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.types import Frame, GroundTruth, HeadGrid
 from gearshift.sim.flights.baking import BakedLight, Tracer, baked
-from gearshift.sim.flights.gait import bone_matrices, draw_style, joint_rotations, skin
+from gearshift.sim.flights.gait import GaitStyle, bone_matrices, draw_style, joint_rotations, skin
 from gearshift.sim.flights.geometry import Float64, rotation_z, wrap
 from gearshift.sim.flights.himax import CAMERA, HEIGHT, WIDTH, Himax, project
 from gearshift.sim.flights.makehuman import BONES
 from gearshift.sim.flights.motion import RATE, State, fly
 from gearshift.sim.flights.people import Body, Person, build_body, draw_person
-from gearshift.sim.flights.rendering import PosedFigure, Renderer
-from gearshift.sim.flights.rooms import DAYLIGHT, GROUPS, Room, draw_room
+from gearshift.sim.flights.quads import DAYLIGHT, GROUPS
+from gearshift.sim.flights.rendering import PosedFigure, Renderer, Scene
+from gearshift.sim.flights.rooms import Room, draw_room
 from gearshift.sim.flights.surfaces import texture_stack
-from gearshift.sim.flights.wardrobe import Figure, dress, draw_outfit
+from gearshift.sim.flights.wardrobe import Figure, draw_outfit, dress
 
 _LOG = logging.getLogger(__name__)
 
@@ -96,13 +97,13 @@ class FlightPlan:
         return [self.seed, SPLITS.index(self.split), self.index]
 
 
-@functools.lru_cache(maxsize=128)
+@functools.lru_cache(maxsize=48)
 def _room(name: str, seed: int, cache: Path | None) -> tuple[Room, BakedLight]:
     room = draw_room(name, seed)
     return room, baked(room, cache)
 
 
-@functools.lru_cache(maxsize=128)
+@functools.lru_cache(maxsize=48)
 def _body(name: str, seed: int) -> tuple[Person, Body]:
     person = draw_person(name, seed)
     return person, build_body(person)
@@ -158,7 +159,7 @@ class FlightMaker:
         if not any(powers[x.group] > 0.1 for x in room.lights):
             powers = np.maximum(powers, 0.8)
         textures = texture_stack(room.seed, outfit.seed)
-        self._renderer.load(room, light, powers, figure, textures, outfit.seed)
+        self._renderer.load(Scene(room, light, powers, figure, textures, outfit.seed))
         tracer = Tracer(room.mesh.vertices, room.mesh.faces)
         style = draw_style(rng)
         empty = rng.random() < _EMPTY_SHARE
@@ -191,11 +192,8 @@ class FlightMaker:
 _EMPTY_TRUTH = GroundTruth((math.nan,) * 4, False, None, HeadGrid().no_head)
 
 
-def pose_figure(figure: Figure, style: object, state: State) -> tuple[PosedFigure, Float64]:
+def pose_figure(figure: Figure, style: GaitStyle, state: State) -> tuple[PosedFigure, Float64]:
     """The figure in the world, standing on the floor; and its (bones, 3, 4) world transforms."""
-    from gearshift.sim.flights.gait import GaitStyle
-
-    assert isinstance(style, GaitStyle)
     matrices = bone_matrices(joint_rotations(style, state.stride, figure.joints), figure.joints)
     turn = rotation_z(state.heading)
     world = np.concatenate(
@@ -206,7 +204,7 @@ def pose_figure(figure: Figure, style: object, state: State) -> tuple[PosedFigur
     lift = -float(vertices[figure.sole_vertices, 2].min())
     vertices[:, 2] += np.float32(lift)
     world[:, 2, 3] += lift
-    return PosedFigure(vertices, normals), world
+    return PosedFigure(vertices, normals, figure.drawn), world
 
 
 def to_body(points: Float64, state: State) -> Float64:
@@ -223,7 +221,7 @@ def head_values(head: Float64, state: State) -> tuple[float, float, float, float
 def _truth(
     figure: Figure, state: State, posed: PosedFigure, matrices: Float64, tracer: Tracer
 ) -> GroundTruth:
-    seen = project(to_body(posed.vertices[::3].astype(np.float64), state))
+    seen = project(to_body(posed.vertices[posed.drawn[::3]].astype(np.float64), state))
     inside = (
         (seen[:, 0] > -0.5)
         & (seen[:, 0] < WIDTH - 0.5)

@@ -1,4 +1,4 @@
-"""Joint tracks of standing, walking, turning and looking around, and the skinning that applies them.
+"""Joint tracks of standing, walking and looking around, and the skinning that applies them.
 
 Sagittal hip, knee and ankle tracks over one stride follow the shape of published normal gait (for
 instance D. Winter, Biomechanics and Motor Control of Human Movement); everything else is sines.
@@ -114,7 +114,7 @@ def joint_rotations(style: GaitStyle, stride: Stride, joints: Float64) -> dict[i
 
 
 def bone_matrices(rotations: dict[int, Float64], joints: Float64) -> Float64:
-    """(bones, 3, 4) transforms of the rest pose: each bone turns about its joint, after its parent."""
+    """(bones, 3, 4) transforms of the rest pose; each bone turns about its joint."""
     parents = base_mesh().parents
     matrices = np.zeros((len(joints), 4, 4))
     for index, joint in enumerate(joints):

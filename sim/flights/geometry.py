@@ -39,7 +39,8 @@ def rotation_about(axis: Float64, angle: float) -> Float64:
     """(3, 3) rotation by `angle` radians about `axis` (3,), any length (Rodrigues' formula)."""
     x, y, z = axis / max(float(np.linalg.norm(axis)), 1e-12)
     k = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + math.sin(angle) * k + (1 - math.cos(angle)) * (k @ k)
+    turned = np.eye(3) + math.sin(angle) * k + (1 - math.cos(angle)) * (k @ k)
+    return np.asarray(turned)
 
 
 def smoothstep(low: float, high: float, x: Float64) -> Float64:
@@ -111,7 +112,7 @@ def vertex_normals(positions: Float64, faces: Int32) -> Float64:
 
 
 def smooth_over_mesh(values: Float64, faces: Int32, weight: Float64, iterations: int) -> Float64:
-    """Laplacian smoothing of vertex values (n, k); `weight` (n,) in 0..1 says how far each moves."""
+    """Laplacian smoothing of vertex values (n, k); `weight` (n,) in 0..1: how far each moves."""
     out = values.copy()
     count = np.maximum(np.bincount(faces.ravel(), minlength=len(values)) * 2.0, 1.0)
     for _ in range(iterations):

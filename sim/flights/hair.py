@@ -61,7 +61,7 @@ def add_hair(parts: MeshParts, body: Body, person: Person, *, cap: bool, cap_alb
         brim = ellipsoid(centre, np.array([0.075, 0.075, 0.008]) * scale)
         parts.add_rigid(brim, "head", cap_albedo, Layer.FABRIC)
     if person.hair in ("bob", "long"):
-        _add_curtain(parts, body, person, crown, scale)
+        _add_curtain(parts, person, crown, scale)
     if person.hair == "ponytail":
         tail = ellipsoid(
             crown + np.array([-0.125, 0.0, -0.07 * length]) * scale,
@@ -96,9 +96,7 @@ def _grow_beard(
     texture[:, 2] = np.where(mask > 0.6, float(Layer.HAIR), texture[:, 2])
 
 
-def _add_curtain(
-    parts: MeshParts, body: Body, person: Person, crown: Float64, scale: float
-) -> None:
+def _add_curtain(parts: MeshParts, person: Person, crown: Float64, scale: float) -> None:
     """A sheet of hair that hangs from the crown around back and sides, resting on the shoulders."""
     rows, columns = 12, 25
     drop = (0.13 if person.hair == "bob" else 0.30) * person.hair_length

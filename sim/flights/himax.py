@@ -152,7 +152,8 @@ class Himax:
         signal = signal - over + over / (1 + 1.4 * over)
         soft = cv2.GaussianBlur(signal, (0, 0), unit.sharpening_radius)
         signal = signal + unit.sharpening * (signal - soft)
-        return np.clip(signal * 250.0 + unit.black, 0, 255).astype(np.uint8)
+        levels = np.clip(signal * 250.0 + unit.black, 0, 255)
+        return np.asarray(levels, dtype=np.uint8)
 
 
 def _motion_blur(image: Float32, motion: tuple[float, float], exposure_time: float) -> Float32:

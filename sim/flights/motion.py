@@ -1,4 +1,4 @@
-"""Motion of person and drone at 30 Hz: the drone follows at a varying distance, with lag and jitter.
+"""Motion of person and drone at 30 Hz; the drone follows at a varying distance, with lag.
 
 World frame: x, y horizontal, z up, origin in the middle of the room's floor; FLU body frames.
 """
@@ -239,7 +239,7 @@ class _Simulation:
         wanted = self.person + self.wanted_distance * np.array(
             [math.cos(bearing), math.sin(bearing)]
         )
-        wanted = wanted + [noise["east"], noise["north"]]
+        wanted = wanted + np.array([noise["east"], noise["north"]])
         wanted = np.clip(wanted, -self.drone_area, self.drone_area)
         distance = max(float(np.linalg.norm(gap)), 0.05)
         if distance < 0.6:  # give way
@@ -261,7 +261,7 @@ class _Simulation:
         looking_away = self.away is not None and self.away.start <= time < self.away.end
         turn = self.away.turn if self.away is not None and looking_away else 0.0
         self.yaw = wrap(self.yaw + _turn(self.yaw_follow + turn, self.yaw))
-        return acceleration
+        return np.asarray(acceleration)
 
 
 def _turn(target: float, yaw: float) -> float:

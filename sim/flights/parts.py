@@ -1,4 +1,4 @@
-"""Puts a figure's mesh together from parts, and makes the simple extra shapes (ellipsoids, rings)."""
+"""Puts a figure's mesh together from parts; makes simple extra shapes (ellipsoids, rings)."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def _grid_faces(
     rows: int, columns: int, *, wrap_columns: bool = False, wrap_rows: bool = False
 ) -> Int32:
     """Triangles of a rows x columns grid of points, row-major."""
-    i, j = np.meshgrid(
+    grid = np.meshgrid(
         np.arange(rows if wrap_rows else rows - 1),
         np.arange(columns if wrap_columns else columns - 1),
         indexing="ij",
     )
-    i, j = i.ravel(), j.ravel()
+    i, j = grid[0].ravel(), grid[1].ravel()
     i2, j2 = (i + 1) % rows, (j + 1) % columns
     a, b, c, d = i * columns + j, i * columns + j2, i2 * columns + j2, i2 * columns + j
     return np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)]).astype(np.int32)

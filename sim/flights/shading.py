@@ -53,7 +53,7 @@ void main() {
     vec3 n = normalize(normal);
     vec3 square = n * n;
     vec3 up = level(0, position.z), down = level(3, position.z);
-    vec3 side = vec3(n.x > 0.0 ? up.x : down.x, n.y > 0.0 ? up.y : down.y, n.z > 0.0 ? up.z : down.z);
+    vec3 side = mix(down, up, step(0.0, n));
     vec3 visible = vec3(open_.x, open_.x, n.z > 0.0 ? open_.y : open_.x);
     shade = albedo * 0.31831 * dot(square * visible, side);
     uvl = texture_uvl;

@@ -1,4 +1,4 @@
-"""Contact sheets: frames of flights as one picture, beside real frames and with labels if wanted."""
+"""Contact sheets: frames of flights as one picture, beside real ones, labelled if wanted."""
 
 from __future__ import annotations
 

@@ -60,7 +60,8 @@ class Figure:
 
     vertices, normals: (n, 3). faces: (m, 3). weights: (n, bones). albedo: (n,). texture: (n, 3):
     u, v in repeats, layer. joints: (bones, 3). head_centre, crown: points of the rest pose that
-    move with the head bone. sole_vertices: indices of the lowest vertices.
+    move with the head bone. sole_vertices: indices of the lowest vertices. drawn: indices
+    of the vertices that faces use (a skirt is cut at its hem).
     """
 
     vertices: Float32
@@ -73,6 +74,7 @@ class Figure:
     head_centre: Float64
     crown: Float64
     sole_vertices: Int32
+    drawn: Int32
 
 
 def _cloth_albedo(rng: np.random.Generator) -> float:
@@ -119,7 +121,7 @@ def draw_outfit(person: Person, seed: int) -> Outfit:
 
 @dataclass(frozen=True, slots=True)
 class _Regions:
-    """Soft memberships of the body's vertices, each (n,): arm with its parameter, legs, feet, head."""
+    """Soft memberships (n,) of the body's vertices, and how far along the arm each lies."""
 
     arm: Float64
     along_arm: Float64
@@ -296,12 +298,12 @@ def _add_accessories(parts: MeshParts, body: Body, person: Person, outfit: Outfi
             parts.add_rigid(ring(np.array(centre), 0.022 * s, 0.0013), "head", 0.06, Layer.PLAIN)
     neck = body.joints[bone("neck_01")]
     if outfit.top == "hoodie":
-        hood = ellipsoid(neck + [-0.075 * s, 0, -0.02], np.array([0.05, 0.11, 0.075]) * s)
+        hood = ellipsoid(neck + np.array([-0.075 * s, 0, -0.02]), np.array([0.05, 0.11, 0.075]) * s)
         parts.add_rigid(hood, "spine_03", outfit.top_albedo * 0.9, Layer.FABRIC)
     if outfit.backpack:
         back = float(body.vertices[:, 0][np.abs(body.vertices[:, 2] - neck[2] + 0.2) < 0.1].min())
-        centre = np.array([back - 0.06, 0, neck[2] - 0.24 * s])
-        bag = ellipsoid(centre, np.array([0.1, 0.16, 0.24]) * s, square=0.6)
+        middle = np.array([back - 0.06, 0, neck[2] - 0.24 * s])
+        bag = ellipsoid(middle, np.array([0.1, 0.16, 0.24]) * s, square=0.6)
         parts.add_rigid(bag, "spine_03", outfit.inner_albedo, Layer.FABRIC)
 
 
@@ -322,4 +324,5 @@ def _finish(parts: MeshParts, body: Body) -> Figure:
         head_centre=centre,
         crown=np.array([head_x, 0.0, crown_z]),
         sole_vertices=lowest.astype(np.int32),
+        drawn=np.unique(faces).astype(np.int32),
     )
