@@ -42,11 +42,11 @@ from gearshift.runtime.types import FloatArray
 MINIMUM_STEP_S = np.float32(1e-3)
 _MINIMUM_STEP = float(MINIMUM_STEP_S)
 DEFAULT_GAINS = {
-    "alpha_large": 0.8,
-    "alpha_small": 0.6,
-    "beta_large": 0.02,
-    "beta_small": 0.02,
-    "gamma": 0.5,
+    "alpha_large": 0.7,
+    "alpha_small": 0.3,
+    "beta_large": 0.0,
+    "beta_small": 0.0,
+    "gamma": 0.4,
 }
 FILTERS = ("none", "anchor", "smooth")
 """What `make_filter` and `make_flight_filter` know."""
