@@ -35,11 +35,14 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--splits", nargs="+", default=["known", "unseen"], metavar="SPLIT")
     parser.add_argument("--resamples", type=int, default=1000, metavar="N")
     parser.add_argument("--no-timing", action="store_true", help="do not time networks here")
+    parser.add_argument("--json", action="store_true", help="print the report, not the tables")
     parser.add_argument("--ends", action="store_true", help="also at both ends of the cost model")
     parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
+    import sys
+
     from rich.console import Console
 
     from gearshift.runtime.errors import ConfigurationError
@@ -49,7 +52,7 @@ def _run(options: argparse.Namespace) -> int:
 
     if options.resamples < 1:
         raise ConfigurationError("--resamples must be at least 1")
-    console = Console()
+    console = Console(stderr=options.json)
     with console.status("comparing") as status:
         compared: Compared = run_comparison(
             zoo=options.zoo,
@@ -61,6 +64,9 @@ def _run(options: argparse.Namespace) -> int:
             done=lambda what: status.update(f"comparing: {what}"),
         )
     write_report(options.out, compared)
+    if options.json:
+        sys.stdout.write((options.out / "report.json").read_text())
+        return 0
     wide = Console(width=max(console.width, 150), soft_wrap=True)
     for report in compared.splits:
         wide.print(split_table(report, Point(options.point), compared.device).rich())

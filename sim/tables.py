@@ -105,23 +105,81 @@ def headline_table(
     """The paper's three figures for every system, both ways; the paper's own in the heads."""
     columns = ["system", "against"]
     for point, label in PAPER_LABEL.items():
-        columns += [f"{label}\nchosen on val", f"(paper {PAPER[point]:.0f} %)\nswept"]
+        columns.append(f"{label}\n(paper {PAPER[point]:.0f} %), chosen")
+        if point is Point.EQUAL_ERROR:
+            columns.append("error\nthere")
+        columns.append("\nswept")
     rows = [
         (comparison.system, comparison.reference, *_headline_cells(comparison.headlines))
         for comparison in report.comparisons
-        if comparison.end is end
+        if comparison.end is end and not comparison.system.endswith("random")
     ]
     return TextTable(
-        f"{report.split}: the three headline figures, per cent of {profile.kind} "
-        f"{profile.device} latency and of summed MAE, {_END_TEXT[end]}",
+        f"{report.split}: the three headline figures, per cent of {profile.kind} {profile.device} "
+        f"latency and of summed MAE, {_END_TEXT[end]}",
         tuple(columns),
         tuple(rows),
         (
-            "chosen: threshold from val, with what it gives of the other quantity behind the "
-            "slash (latency / error, or error / latency); swept: this split's own curve, "
-            "linearly interpolated, as in the paper. Negative is worse.",
+            "chosen: threshold from val; swept: this split's own curve, linearly interpolated, as "
+            "in the paper. Cuts: positive is better than the network it is held against. Error "
+            "there: how much higher (+) or lower (-) its error is at that threshold.",
         ),
     )
+
+
+def readme_text(reports: Sequence[SplitReport], profile: Profile, host: Profile | None) -> str:
+    """The two tables of the README: the systems at equal error, and their headline figures."""
+    point = Point.EQUAL_ERROR
+    shown = (Kind.BASELINE, Kind.CONTROL, Kind.PAPER, Kind.OURS, Kind.BOUND)
+    rows: dict[str, list[str]] = {}
+    for report in reports:
+        for row in _ordered(report.rows):
+            if row.point in (None, point) and row.kind in shown:
+                total = row.error["sum"]
+                cells = rows.setdefault(row.system, [])
+                cells.append(f"{total.value:.3f} [{total.low:.3f}, {total.high:.3f}]")
+    last = {row.system: row for row in reports[-1].rows if row.point in (None, point)}
+    body = []
+    for system, cells in rows.items():
+        row = last[system]
+        large = "" if math.isnan(row.share_large) else f"{100 * row.share_large:.0f}"
+        here = "" if row.host_ms is None else f"{row.host_ms.mean_ms:.3f}"
+        body.append((system, *cells, large, here, f"{row.device_ms.mean_ms:.1f}"))
+    systems = TextTable(
+        "Every system at the threshold that on val keeps always-large's error at least latency",
+        (
+            "system",
+            *(f"MAE {r.split}, x + y + z [m] + phi [rad]" for r in reports),
+            f"frames on large, {reports[-1].split}, %",
+            "ms, measured" + (f", {host.device}" if host else ""),
+            f"ms, {profile.kind}, {profile.device}",
+        ),
+        tuple(body),
+    )
+    heads = [
+        f"{PAPER_LABEL[p]} (paper {PAPER[p]:.0f} %){way}" for p in Point for way in ("", ", swept")
+    ]
+    figures = []
+    for report in reports:
+        kinds = {row.system: row.kind for row in report.rows}
+        for comparison in report.comparisons:
+            if comparison.end is CostEnd.NOMINAL and kinds[comparison.system] in (
+                Kind.PAPER,
+                Kind.OURS,
+                Kind.BOUND,
+            ):
+                cells = _headline_cells(comparison.headlines)
+                del cells[1]
+                figures.append(
+                    (f"{comparison.system}, {report.split}", comparison.reference, *cells)
+                )
+    headlines = TextTable(
+        "The paper's three figures, per cent, thresholds chosen on val, then read from the test "
+        "split's own curve (swept, the paper's way)",
+        ("system", "against", *heads),
+        tuple(figures),
+    )
+    return f"{systems.markdown()}\n\n{headlines.markdown()}\n"
 
 
 def ends_table(report: SplitReport) -> TextTable:
@@ -134,7 +192,7 @@ def ends_table(report: SplitReport) -> TextTable:
         (
             *key,
             *(
-                _interval(_pick(ends[end].headlines, Point.EQUAL_ERROR, swept=swept).latency_cut)
+                _interval(_pick(ends[end].headlines, Point.EQUAL_ERROR, swept=swept).latency_cut, 0)
                 for end in CostEnd
                 for swept in (False, True)
             ),
@@ -192,14 +250,12 @@ def _headline_cells(headlines: Sequence[Headline]) -> list[str]:
         swept = _pick(headlines, point, swept=True)
         if point is Point.EQUAL_ERROR:
             cells += [
-                f"{_interval(chosen.latency_cut)} / {chosen.error_cut.value:+.1f}",
-                _interval(swept.latency_cut),
+                _interval(chosen.latency_cut, 0),
+                f"{-chosen.error_cut.value:+.1f}",
+                _interval(swept.latency_cut, 0),
             ]
         else:
-            cells += [
-                f"{_interval(chosen.error_cut)} / {chosen.latency_cut.value:+.0f}",
-                _interval(swept.error_cut),
-            ]
+            cells += [_interval(chosen.error_cut), _interval(swept.error_cut)]
     return cells
 
 
@@ -207,7 +263,8 @@ def _pick(headlines: Sequence[Headline], point: Point, *, swept: bool) -> Headli
     return next(h for h in headlines if h.point is point and h.swept is swept)
 
 
-def _interval(figure: Interval) -> str:
+def _interval(figure: Interval, digits: int = 1) -> str:
     if math.isnan(figure.value):
         return "not reached"
-    return f"{figure.value:+.1f} [{figure.low:+.1f}, {figure.high:+.1f}]"
+    value, low, high = (f"{v:+.{digits}f}" for v in (figure.value, figure.low, figure.high))
+    return f"{value} [{low}, {high}]"

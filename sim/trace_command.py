@@ -74,18 +74,22 @@ def _info(options: argparse.Namespace) -> int:
     table.add_column("sum")
     angular = angular_mask(trace.components)
     scored = scored_frames(trace.truth, trace.visible, angular)
+    notes = []
     for name, entry in trace.networks.items():
         row = [name, entry.sha256[:12], f"{entry.network.mac / 1e6:.1f}"]
         if entry.network.grid is not None:
             said = presence(trace.outputs[name], trace.head_cell, entry.network.grid)
-            row.append(
-                f"false present {said.false_present:.1%}, false absent {said.false_absent:.1%}"
+            notes.append(
+                f"{name}: false present {said.false_present:.1%} of {said.frames_without} frames, "
+                f"false absent {said.false_absent:.1%} of {said.frames_with}"
             )
         elif scored.any():
             error = absolute_error(trace.outputs[name], trace.truth, angular)[scored].mean(axis=0)
             row += [f"{value:.3f}" for value in (*error, error.sum())]
         table.add_row(*row)
     console.print(table)
+    for note in notes:
+        console.print(note, soft_wrap=True)
     if not scored.any():
         console.print("no ground truth: no errors")
     return 0

@@ -1,0 +1,196 @@
+"""Rebuilding everything that derives from networks and flights, in order:
+
+networks -> traces -> ensembles.json -> baseline, tables in README and docs, docs/plane.png.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from gearshift.runtime.ensemble import (
+    ENSEMBLES_NAME,
+    EnsembleRecord,
+    NetworkReference,
+    read_ensembles,
+    write_ensembles,
+)
+from gearshift.runtime.errors import ConfigurationError
+from gearshift.runtime.network import read_manifest
+from gearshift.runtime.profile import Profile, read_profile
+from gearshift.runtime.types import NetworkRole
+from gearshift.sim import derived, gate
+from gearshift.sim.calibration import calibrate
+from gearshift.sim.compare import choose_on_val
+from gearshift.sim.headline import Point
+from gearshift.sim.main_job import Compared, run_comparison
+from gearshift.sim.make_trace import find_recordings, load_networks, make_trace
+from gearshift.sim.plane import draw_plane
+from gearshift.sim.tables import ends_table, headline_table, readme_text, split_table
+from gearshift.sim.trace import Trace, read_trace, write_trace
+
+SPLITS: Final = ("val", "known", "unseen")
+ENSEMBLES: Final[Mapping[str, Mapping[NetworkRole, str]]] = {
+    "D1": {NetworkRole.SMALL: "F1", NetworkRole.LARGE: "M1.0", NetworkRole.AUX: "aux"},
+    "D2": {NetworkRole.SMALL: "F2", NetworkRole.LARGE: "M1.0", NetworkRole.AUX: "aux"},
+}
+ZOO: Final = "models/zoo"
+PROFILE: Final = f"{ZOO}/profile-gap8.json"
+ENSEMBLES_FILE: Final = f"{ZOO}/{ENSEMBLES_NAME}"
+TRACES: Final = {split: f"sim/data/traces/{split}.npz" for split in SPLITS}
+BASELINE: Final = "sim/data/baseline.json"
+PLANE: Final = "docs/plane.png"
+
+FLIGHTS: Final = 104
+FLIGHT_FRAMES: Final = 64
+FLIGHT_RATE: Final = 15
+FLIGHT_SEED: Final = 0
+"""What a split of the traces is made of: flights, frames each, frames a second, seed."""
+
+Say = Callable[[str], None]
+
+
+def rebuild(
+    root: Path, flights: Path | None, say: Say, *, render: bool = False, force: bool = False
+) -> list[str]:
+    """Rebuild what is out of date (everything with `force`); returns the files written.
+
+    flights: folder with one folder of recordings per split, needed only when traces are out of
+    date; with `render`, flights that it lacks are made from their seeds (extra `sim`). Raises
+    ConfigurationError when recordings are needed and not there.
+    """
+    written: list[str] = []
+    for split in SPLITS:
+        name, sources = TRACES[split], network_files(root)
+        if force or not derived.is_current(root, name, sources):
+            say(f"{name}: running the networks over {split}")
+            if render and flights is not None:
+                make_missing_flights(flights, split, say)
+            _make_trace(root, split, flights)
+            derived.record(root, name, sources)
+            written.append(name)
+    steps: tuple[tuple[str, list[str], Callable[[], None]], ...] = (
+        (ENSEMBLES_FILE, [TRACES["val"], PROFILE], lambda: _calibrate(root, say)),
+        (
+            BASELINE,
+            [ENSEMBLES_FILE, PROFILE, TRACES["known"], TRACES["unseen"]],
+            lambda: _write_baseline(root),
+        ),
+    )
+    for name, sources, make in steps:
+        if force or not derived.is_current(root, name, sources):
+            say(f"{name}: rebuilding")
+            make()
+            derived.record(root, name, sources)
+            written.append(name)
+    return written + _documents(root, say, force=force)
+
+
+def network_files(root: Path) -> list[str]:
+    """Every network of the zoo, relative to the root."""
+    manifest = read_manifest(root / ZOO)
+    return [f"{ZOO}/{entry['file']}" for _, entry in sorted(manifest["networks"].items())]
+
+
+def calibrate_ensembles(val: Trace, profile: Profile, say: Say) -> list[EnsembleRecord]:
+    """Every ensemble of `val`, with its tables and its thresholds per policy."""
+    records = []
+    for name, members in ENSEMBLES.items():
+        say(f"{name}: calibrating on val")
+        references = {
+            role: NetworkReference(network, val.networks[network].sha256)
+            for role, network in members.items()
+        }
+        records.append(EnsembleRecord(name, references, calibrate(val, members)))
+    thresholds: dict[str, dict[str, dict[str, float]]] = {name: {} for name in ENSEMBLES}
+    for choice in choose_on_val(records, val, profile, lambda name: say(f"{name}: choosing")):
+        if choice.points and not choice.system.policy.replay_only:
+            thresholds[choice.system.ensemble][choice.system.policy.name] = {
+                str(point): float(choice.thresholds[index])
+                for point, index in choice.points.items()
+            }
+    return [replace(record, thresholds=thresholds[record.name]) for record in records]
+
+
+def _make_trace(root: Path, split: str, flights: Path | None) -> None:
+    if flights is None or not (flights / split).is_dir():
+        raise ConfigurationError(
+            f"the {split} trace is out of date and there are no flights to make it of; "
+            f"give --flights DIR with a folder {split}, or --make-flights"
+        )
+    names = sorted(read_manifest(root / ZOO)["networks"])
+    recordings = find_recordings([flights / split])
+    trace = make_trace(recordings, load_networks(names, root / ZOO), split)
+    path = root / TRACES[split]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_trace(trace, path)
+
+
+def _calibrate(root: Path, say: Say) -> None:
+    val, profile = read_trace(root / TRACES["val"]), read_profile(root / PROFILE)
+    write_ensembles(calibrate_ensembles(val, profile, say), root / ZOO)
+
+
+def _write_baseline(root: Path) -> None:
+    records = list(read_ensembles(root / ZOO).values())
+    traces = [read_trace(root / TRACES[split]) for split in SPLITS if split != "val"]
+    profile = read_profile(root / PROFILE)
+    gate.write_baseline(root / BASELINE, gate.compute(records, traces, profile))
+
+
+def _documents(root: Path, say: Say, *, force: bool) -> list[str]:
+    """Tables between markers, and the picture."""
+    sources = [ENSEMBLES_FILE, PROFILE, *TRACES.values()]
+    pages = [f"{p}{derived.BLOCKS}" for p in documents_with_blocks(root)]
+    names = [*pages, PLANE]
+    if not force and all(derived.is_current(root, name, sources) for name in names):
+        return []
+    say("tables and picture: comparing")
+    compared = run_comparison(
+        zoo=root / ZOO, traces=root / "sim/data/traces", profile=str(root / PROFILE)
+    )
+    blocks = figure_blocks(compared)
+    for page in pages:
+        derived.fill_blocks(root / page.removesuffix(derived.BLOCKS), blocks)
+    draw_plane(root / PLANE, compared.splits, compared.device)
+    for name in names:
+        derived.record(root, name, sources)
+    return names
+
+
+def documents_with_blocks(root: Path) -> list[str]:
+    """README and docs that have markers for figures, relative to the root."""
+    pages = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+    return [
+        str(page.relative_to(root))
+        for page in pages
+        if page.exists() and "<!-- figures:" in page.read_text()
+    ]
+
+
+def figure_blocks(compared: Compared) -> dict[str, str]:
+    """What may stand between markers, by name, as markdown."""
+    blocks = {"readme": readme_text(compared.splits, compared.device, compared.host)}
+    for report in compared.splits:
+        for point in Point:
+            table = split_table(report, point, compared.device)
+            blocks[f"{report.split}-{point}"] = table.markdown()
+        blocks[f"{report.split}-headlines"] = headline_table(report, compared.device).markdown()
+        blocks[f"{report.split}-ends"] = ends_table(report).markdown()
+    return blocks
+
+
+def make_missing_flights(folder: Path, split: str, say: Say) -> None:
+    """Render the flights that a split lacks; needs the extra `sim`."""
+    from gearshift.sim.flights.flight import FlightPlan
+    from gearshift.sim.flights.make import make_flights
+
+    plans = [
+        FlightPlan(split, index, FLIGHT_FRAMES, FLIGHT_RATE, FLIGHT_SEED)
+        for index in range(FLIGHTS)
+    ]
+    out = folder / split
+    for number, _ in enumerate(make_flights(plans, out, out / ".rooms", 2), 1):
+        say(f"{split}: rendered {number} flights")

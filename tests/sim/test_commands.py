@@ -1,0 +1,148 @@
+"""The commands end to end, on tiny networks and recordings that are made for it."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+
+from gearshift.runtime.recording import RecordingReader
+
+
+def test_compare_prints_tables_and_writes_a_report(world, tmp_path, capsys) -> None:
+    places = ("--zoo", str(world.zoo), "--traces", str(world.traces))
+    assert world.run("compare", *places, "--no-timing", "--out", str(tmp_path / "r")) == 0
+    printed = capsys.readouterr().out
+    for text in ("D1 op", "D2 aux-hlc", "D1 anchor", "D2 oracle", "paper 28 %", "modelled"):
+        assert text in printed
+    report = json.loads((tmp_path / "r" / "report.json").read_text())
+    assert set(report["splits"]) == {"known", "unseen"}
+    assert report["derived_from"].keys() >= {"val.npz", "ensembles.json", "profile-gap8.json"}
+    assert report["profiles"]["host"] is None
+    assert (tmp_path / "r" / "plane.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(p.name for p in (tmp_path / "r").iterdir()) == ["plane.png", "report.json"]
+
+
+def test_the_gate_passes_on_what_it_wrote_and_fails_when_it_got_worse(
+    world, tmp_path, capsys
+) -> None:
+    baseline = tmp_path / "baseline.json"
+    where = [str(baseline), "--zoo", str(world.zoo), "--trace", str(world.traces / "known.npz")]
+    assert world.run("gate", *where, "--write") == 0
+    assert world.run("gate", *where, "--exact", "--tolerance", "0") == 0
+    assert "0 worse" in capsys.readouterr().out
+    document = json.loads(baseline.read_text())
+    case = document["cases"]["known/D1 op equal-error"]
+    case["latency_ms"] *= 0.98
+    baseline.write_text(json.dumps(document))
+    assert world.run("gate", *where) == 1
+    out = capsys.readouterr().out
+    assert "| known/D1 op equal-error | worse | same |" in out
+    assert world.run("gate", *where, "--tolerance", "3") == 0
+    document["cases"]["known/D9 op"] = case
+    baseline.write_text(json.dumps(document))
+    assert world.run("gate", *where, "--tolerance", "3") == 1
+    assert "| known/D9 op | missing |" in capsys.readouterr().out
+
+
+def test_replay_of_a_constant_policy_is_the_network_alone(world, tmp_path) -> None:
+    report, frames = tmp_path / "r.json", tmp_path / "r.csv"
+    arguments = ["replay", str(world.flights / "known"), "--ensemble", "D1", "--zoo"]
+    arguments += [str(world.zoo), "--policy", "always-large"]
+    assert world.run(*arguments, "--json", str(report), "--csv", str(frames)) == 0
+    document = json.loads(report.read_text())
+    assert document["summary"]["shares"] == {"small": 0, "large": 1, "aux": 0}
+    with frames.open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 6 * 20
+    error = sum(abs(float(r["x"]) - float(r["true_x"])) for r in rows if r["scored"] == "1")
+    mean = error / sum(r["scored"] == "1" for r in rows)
+    assert document["summary"]["error"]["x"]["value"] == pytest.approx(mean, rel=1e-4)
+    assert document["summary"]["error"]["sum"]["low"] < document["summary"]["error"]["sum"]["high"]
+
+
+def test_replay_agrees_with_the_sweep(world, tmp_path, capsys) -> None:
+    baseline = tmp_path / "baseline.json"
+    trace = str(world.traces / "unseen.npz")
+    assert (
+        world.run("gate", str(baseline), "--zoo", str(world.zoo), "--trace", trace, "--write") == 0
+    )
+    cases = json.loads(baseline.read_text())["cases"]
+    for policy in ("op", "aux-sm", "anchor", "op-ahead"):
+        for point in ("equal-error", "equal-latency"):
+            report = tmp_path / f"{policy}.json"
+            arguments = ["--ensemble", "D2", "--policy", policy, "--threshold", point]
+            arguments += ["--zoo", str(world.zoo), "--json", str(report)]
+            assert world.run("replay", str(world.flights / "unseen"), *arguments) == 0
+            summary = json.loads(report.read_text())["summary"]
+            case = cases[f"unseen/D2 {policy} {point}"]
+            assert summary["error"]["sum"]["value"] == pytest.approx(case["error"]["sum"], rel=1e-4)
+            assert summary["shares"]["large"] == pytest.approx(case["share_large"], abs=1e-4)
+
+
+def test_the_oracle_replays_and_beats_both_networks(world, tmp_path) -> None:
+    errors = {}
+    for policy in ("oracle", "always-small", "always-large"):
+        report = tmp_path / f"{policy}.json"
+        arguments = ["--ensemble", "D1", "--policy", policy, "--threshold", "0"]
+        arguments += ["--zoo", str(world.zoo), "--json", str(report)]
+        assert world.run("replay", str(world.flights / "known"), *arguments) == 0
+        errors[policy] = json.loads(report.read_text())["summary"]["error"]["sum"]["value"]
+    assert errors["oracle"] < min(errors["always-small"], errors["always-large"])
+
+
+def test_on_the_real_clock_a_slow_network_misses_frames_and_is_late(
+    world, tmp_path, capsys
+) -> None:
+    results = {}
+    profile = json.loads((world.zoo / "profile-gap8.json").read_text())
+    for entry in profile["networks"].values():
+        entry["mean_ms"] *= 8
+    slow = tmp_path / "slow.json"
+    slow.write_text(json.dumps(profile))
+    for policy in ("always-small", "always-large"):
+        report = tmp_path / f"{policy}.json"
+        arguments = ["--ensemble", "D2", "--policy", policy, "--clock", "real"]
+        arguments += ["--profile", str(slow), "--zoo", str(world.zoo), "--json", str(report)]
+        assert world.run("replay", str(world.flights / "known"), *arguments) == 0
+        results[policy] = json.loads(report.read_text())
+    small, large = (results[p]["summary"] for p in ("always-small", "always-large"))
+    assert small["processed"] == small["frames"] == 120
+    assert large["processed"] < 60
+    assert large["age"]["p50_ms"] >= large["latency"]["p50_ms"] == 160
+    assert "modelled" in results["always-large"]["latency_source"]
+
+
+def test_a_replay_can_be_recorded_with_its_decisions(world, tmp_path) -> None:
+    source, out = world.flights / "known" / "1.mcap", tmp_path / "out.mcap"
+    arguments = ["--ensemble", "D1", "--policy", "op", "--threshold", "0.5", "--zoo"]
+    assert world.run("replay", str(source), *arguments, str(world.zoo), "--record", str(out)) == 0
+    entries = list(RecordingReader(out))
+    assert len(entries) == 20
+    decisions = [entry.decision for entry in entries]
+    assert all(d is not None for d in decisions)
+    assert {str(d.estimate.reason) for d in decisions if d} >= {"first-frame", "easy"}
+    assert all(entry.truth is not None for entry in entries)
+
+
+def test_trace_make_and_info(world, tmp_path, capsys) -> None:
+    out = tmp_path / "t.npz"
+    arguments = ["make", str(world.flights / "known"), "--zoo", str(world.zoo), "--out", str(out)]
+    assert world.run("trace", *arguments) == 0
+    assert out.read_bytes() == (world.traces / "known.npz").read_bytes()
+    assert world.run("trace", "info", str(out)) == 0
+    printed = capsys.readouterr().out
+    assert "6 flights" in printed
+    assert "false present" in printed
+
+
+def test_without_ground_truth_there_is_latency_only(world, record, capsys, tmp_path) -> None:
+    silent = tmp_path / "silent.mcap"
+    record(silent, 3, "", truth=False)
+    arguments = ["--ensemble", "D1", "--policy", "op", "--threshold", "1", "--zoo", str(world.zoo)]
+    assert world.run("replay", str(silent), *arguments) == 0
+    printed = capsys.readouterr().out
+    assert "no ground truth in these recordings: latency only" in printed
+    assert "MAE" not in printed
+    assert "p99" in printed
