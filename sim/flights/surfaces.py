@@ -78,7 +78,7 @@ def _planks(rng: np.random.Generator, rows: int) -> Float32:
     start = rng.random(rows).astype(np.float32)[row]
     column = ((u + start) * 2).astype(int) % 2
     shade = rng.normal(0, 0.12, (rows, 2)).astype(np.float32)[row, column]
-    grain = cv2.resize(cloud(rng, 32), (SIZE, SIZE))
+    grain = cloud(rng, 32)
     grain = cv2.GaussianBlur(np.tile(grain, (1, 3)), (0, 0), 9, sigmaY=0.7)[:, SIZE : 2 * SIZE]
     joint = ((v * rows) % 1 < 0.05) | (((u + start) * 2) % 1 < 0.01)
     return np.asarray((1 + shade + 0.18 * grain / grain.std() * 0.6) * np.where(joint, 0.6, 1.0))
@@ -210,7 +210,7 @@ def texture_stack(room_seed: int, outfit_seed: int) -> NDArray[np.uint8]:
     waves = int(rng.integers(6, 30))
     fold = np.sin(2 * np.pi * (u * waves + 0.6 * cloud(rng, 3, 2) * 0.15))
     slats = int(rng.choice([10, 16, 24, 40]))
-    blinds = np.where((np.roll(u, 0) * slats) % 1 < 0.12, 0.45, 1.0) * (
+    blinds = np.where((u * slats) % 1 < 0.12, 0.45, 1.0) * (
         1 + 0.14 * rng.normal(size=slats).astype(np.float32)[(u * slats).astype(int)]
     )
     outside = np.where(_coordinates()[1] > rng.uniform(0.3, 0.7), 1.3, 0.5) + 0.25 * cloud(rng, 8)
@@ -222,7 +222,7 @@ def texture_stack(room_seed: int, outfit_seed: int) -> NDArray[np.uint8]:
         Layer.WOOD: _planks(rng, 4),
         Layer.CURTAIN: np.asarray(1 + 0.3 * fold),
         Layer.BLINDS: np.asarray(blinds.T if rng.random() < 0.5 else blinds),
-        Layer.POSTER: _writing(rng, 9, rng.uniform(0.5, 0.9)) * 0.9 * _rectangles(rng, 0, 0.1, 0.2)
+        Layer.POSTER: _writing(rng, 9, rng.uniform(0.5, 0.9)) * 0.9 * rng.uniform(0.2, 1.4)
         + 0.5 * (_rectangles(rng, 9, 0.1, 0.4) - 0.6),
         Layer.WRITING: _writing(rng, 11, rng.uniform(0.4, 0.8)),
         Layer.BOOKS: _books(rng),
