@@ -11,6 +11,11 @@ from numpy.typing import NDArray
 
 from gearshift.runtime.types import FloatArray
 
+OUTPUT_LIMIT = 1e18
+"""An output is valid when its magnitudes sum to less than this, which no NaN does.
+
+A corrupt link delivers 1e38 as readily as NaN; beyond the limit float32 distances would overflow.
+"""
 _LOG2_E = np.float32(1.44269504)
 _LOWEST_EXPONENT = np.float32(-126)
 # 2^f on [0, 1) as 1 + f q(f), q of degree 4 with q(1) = 1: relative error below 2e-7.

@@ -20,6 +20,7 @@ from gearshift.runtime.errors import ConfigurationError, FrameError
 from gearshift.runtime.filters import make_flight_filter
 from gearshift.runtime.history import NO_VALUES, FlightHistory
 from gearshift.runtime.policy import Action, Policy, PolicyOptions, Probe, Signal
+from gearshift.runtime.portable import OUTPUT_LIMIT
 from gearshift.runtime.selection import check_threshold, decide_one
 from gearshift.runtime.types import (
     Estimate,
@@ -77,15 +78,15 @@ class _Stage:
         self.values: list[float] = []
 
     def run(self, image: Image) -> bool:
-        """Run the network; False when it failed or its output is not finite. Raises FrameError."""
+        """Run the network; False when it failed or its output is not valid. Raises FrameError."""
         self.ran = True
         started = self.clock()
         try:
             self.output = self.engine.run(image)
             self.values = self.output.tolist()
             # A sum of float32 values cannot overflow in a double, so this tests every value.
-            self.ok = math.isfinite(sum(self.values))
-            problem: object = "its output is not finite"
+            self.ok = sum(map(abs, self.values)) < OUTPUT_LIMIT
+            problem: object = "its output is not valid"
         except FrameError:
             raise
         except Exception as error:

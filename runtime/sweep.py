@@ -17,6 +17,7 @@ from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.filters import make_filter
 from gearshift.runtime.history import NO_VALUES, BoolArray, History, TimeArray
 from gearshift.runtime.policy import Action, Policy, PolicyOptions, Probe, Signal
+from gearshift.runtime.portable import OUTPUT_LIMIT
 from gearshift.runtime.selection import REASON_CODE, CodeArray, decide
 from gearshift.runtime.types import FloatArray, Reason
 
@@ -99,7 +100,8 @@ class Sweep:
         """Process one frame on every lane.
 
         time_ns: capture times, int64, broadcastable to (...). small, large: (..., n) and aux: (...,
-        classes) outputs, float32, broadcastable; a row that is not finite is a failed network.
+        classes) outputs, float32, broadcastable; a row that is not valid
+        (`portable.OUTPUT_LIMIT`) is a failed network.
         active: lanes that see this frame (default all); the others keep their state, and what the
         step says of them means nothing.
         """
@@ -107,9 +109,9 @@ class Sweep:
         small, small_ok = _checked(small)
         large, large_ok = _checked(large)
         if policy.probe is Probe.AUX:
-            probe, _ = _checked(aux)
-            if probe.shape[-1] == 0:
+            if aux.shape[-1] == 0:
                 raise ConfigurationError(f"policy {policy.name} needs the auxiliary network")
+            probe, _ = _checked(aux)
         else:
             probe = small if policy.probe is Probe.SMALL else NO_VALUES
         context = history.context(time_ns, probe)
@@ -185,8 +187,8 @@ class Sweep:
 
 
 def _checked(output: FloatArray) -> tuple[FloatArray, BoolArray]:
-    """The output with every row that is not finite made NaN throughout, and which rows are
-    whole."""
-    whole = np.asarray(np.isfinite(output).all(axis=-1))
-    clean: FloatArray = np.where(whole[..., None], output, np.float32(np.nan))
-    return clean, whole
+    """The output with every row that is not valid made NaN throughout, and which rows are."""
+    magnitude = np.abs(output, dtype=np.float64)
+    valid = np.asarray(np.add.accumulate(magnitude, axis=-1)[..., -1] < OUTPUT_LIMIT)
+    clean: FloatArray = np.where(valid[..., None], output, np.float32(np.nan))
+    return clean, valid

@@ -22,8 +22,8 @@ from gearshift.runtime.types import FloatArray
 FRAMES = 12
 values = st.one_of(
     st.floats(-4, 4, width=32),
-    st.floats(-1e6, 1e6, width=32),
-    st.sampled_from([np.nan, np.inf, -np.inf, 0.0]),
+    st.floats(-(2.0**56), 2.0**56, width=32),
+    st.sampled_from([np.nan, np.inf, -np.inf, -0.0, 3e38, -1e17]),
 )
 
 
