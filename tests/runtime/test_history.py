@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gearshift.runtime.history import FlightHistory, History
+from gearshift.runtime.policy import PolicyOptions, SignalContext
+
+OPTIONS = PolicyOptions(max_gap_s=0.25)
+frame_steps = st.tuples(
+    st.sampled_from([0, 33_333_333, 249_999_999, 250_000_001, 3_600_000_000_000]),
+    st.sampled_from(["small", "large", "both", "nothing"]),
+)
+
+
+def bits(context: SignalContext) -> dict[str, object]:
+    fields = {f.name: getattr(context, f.name) for f in dataclasses.fields(context)}
+    index = int(fields.pop("index"))
+    for name, value in fields.items():
+        assert value.dtype == np.float32, name
+    return {"index": index, **{name: value.tobytes() for name, value in fields.items()}}
+
+
+@given(st.lists(frame_steps, max_size=25), st.integers(0, 10**12))
+def test_one_flight_is_one_lane(steps: list[tuple[int, str]], start: int) -> None:
+    lane, flight = History((), 2, OPTIONS), FlightHistory(2, OPTIONS)
+    now, probe = start, np.zeros(2, dtype=np.float32)
+    for number, (step, who) in enumerate(steps):
+        now += step
+        assert bits(lane.context(now, probe)) == bits(flight.look(now, probe))
+        values = np.full(2, number, dtype=np.float32)
+        accepted, large, both = who != "nothing", who in ("large", "both"), who == "both"
+        lane.update(
+            now,
+            values=values,
+            accepted=np.array(accepted),
+            answered_large=np.array(large),
+            small=values + 1,
+            both_ran=np.array(both),
+        )
+        if accepted:
+            flight.update(now, values=values, answered_large=large, small=values + 1, both_ran=both)
+        else:
+            flight.skip()
+    flight.reset()
+    lane.reset()
+    assert bits(lane.context(now, probe)) == bits(flight.look(now, probe))
+
+
+def test_what_a_signal_reads() -> None:
+    history = FlightHistory(1, OPTIONS)
+    one, two, three = (np.array([v], dtype=np.float32) for v in (1, 2, 3))
+    context = history.look(0, one)
+    assert np.isnan([context.accepted, context.previous, context.small_at_large]).all()
+    assert np.isinf([context.age, context.interval, context.seconds_since_large]).all()
+    history.update(0, values=one, answered_large=True, small=three, both_ran=True)
+    history.update(100_000_000, values=two, answered_large=False, small=two, both_ran=False)
+    history.skip()
+    context = history.look(200_000_000, one)
+    assert (context.accepted, context.previous, context.small_at_large) == (two, one, three)
+    np.testing.assert_allclose([context.age, context.interval], 0.1)
+    np.testing.assert_allclose(context.seconds_since_large, 0.2)
+    assert context.frames_since_large == 3
+    # After a gap there is nothing to compare with, whatever was accepted before it.
+    history.update(900_000_000, values=one, answered_large=False, small=one, both_ran=False)
+    context = history.look(950_000_000, one)
+    assert context.accepted == one
+    assert np.isnan(context.previous)
+    assert np.isinf(context.interval)
