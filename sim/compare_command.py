@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 HELP = "the paper's six systems on the shipped traces: tables, headline figures and a picture"
 EXTRA = "replay"
+TABLE_WIDTH = 140
 POINTS = ("equal-error", "equal-latency", "best-error")
 
 
@@ -36,7 +37,6 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resamples", type=int, default=1000, metavar="N")
     parser.add_argument("--no-timing", action="store_true", help="do not time networks here")
     parser.add_argument("--json", action="store_true", help="print the report, not the tables")
-    parser.add_argument("--ends", action="store_true", help="also at both ends of the cost model")
     parser.set_defaults(run=_run)
 
 
@@ -48,7 +48,7 @@ def _run(options: argparse.Namespace) -> int:
     from gearshift.runtime.errors import ConfigurationError
     from gearshift.sim.headline import Point
     from gearshift.sim.main_job import run_comparison, write_report
-    from gearshift.sim.tables import ends_table, headline_table, split_table
+    from gearshift.sim.tables import error_table, latency_table, split_table
 
     if options.resamples < 1:
         raise ConfigurationError("--resamples must be at least 1")
@@ -67,12 +67,11 @@ def _run(options: argparse.Namespace) -> int:
     if options.json:
         sys.stdout.write((options.out / "report.json").read_text())
         return 0
-    wide = Console(width=max(console.width, 150), soft_wrap=True)
+    wide = Console(width=max(console.width, TABLE_WIDTH), soft_wrap=True)
     for report in compared.splits:
         wide.print(split_table(report, Point(options.point), compared.device).rich())
-        wide.print(headline_table(report, compared.device).rich())
-        if options.ends:
-            wide.print(ends_table(report).rich())
+        wide.print(latency_table(report, compared.device).rich())
+        wide.print(error_table(report, compared.device).rich())
     for profile in (compared.host, compared.device):
         if profile is not None:
             wide.print(f"{profile.kind}: {profile.device}; {profile.method}")

@@ -28,7 +28,7 @@ from gearshift.sim.headline import Point
 from gearshift.sim.main_job import Compared, run_comparison
 from gearshift.sim.make_trace import find_recordings, load_networks, make_trace
 from gearshift.sim.plane import draw_plane
-from gearshift.sim.tables import ends_table, headline_table, readme_text, split_table
+from gearshift.sim.tables import error_table, latency_table, readme_text, split_table
 from gearshift.sim.trace import Trace, read_trace, write_trace
 
 SPLITS: Final = ("val", "known", "unseen")
@@ -177,8 +177,8 @@ def figure_blocks(compared: Compared) -> dict[str, str]:
         for point in Point:
             table = split_table(report, point, compared.device)
             blocks[f"{report.split}-{point}"] = table.markdown()
-        blocks[f"{report.split}-headlines"] = headline_table(report, compared.device).markdown()
-        blocks[f"{report.split}-ends"] = ends_table(report).markdown()
+        blocks[f"{report.split}-latency"] = latency_table(report, compared.device).markdown()
+        blocks[f"{report.split}-error"] = error_table(report, compared.device).markdown()
     return blocks
 
 

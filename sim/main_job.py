@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from gearshift.runtime.ensemble import ENSEMBLES_NAME, EnsembleRecord, read_ensembles
-from gearshift.runtime.errors import ConfigurationError, RecordingError
+from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.network import zoo_folder
 from gearshift.runtime.profile import Profile, read_profile
 from gearshift.runtime.recording import RecordingReader
@@ -72,8 +74,9 @@ def run_comparison(
     if timing:
         done("timing the networks on this machine")
         engines = _engines(records, val, zoo)
-        samples = time_networks(engines, _shipped_images())
-        host = measured_profile(engines, samples)
+        images, what = _images(engines)
+        samples = time_networks(engines, images)
+        host = measured_profile(engines, samples, what)
     choices = choose_on_val(records, val, device, lambda name: done(f"{name} on val"))
     reports = []
     for split in splits:
@@ -103,14 +106,19 @@ def _engines(records: Sequence[EnsembleRecord], val: Trace, zoo: Path | None) ->
     return load_networks(sorted(names), zoo)
 
 
-def _shipped_images() -> list[Image]:
-    """Frames of the shipped recordings, evenly over each."""
+def _images(engines: Engines) -> tuple[list[Image], str]:
+    """Frames of the shipped recordings, evenly over each, and what they are.
+
+    An installed wheel has no recordings; then noise, for which a network takes as long.
+    """
+    network = next(iter(engines.values()))[0].network
+    shape = (network.height, network.width)
+    if not any(recordings_folder().glob("*.mcap")):
+        noise = np.random.default_rng(0).integers(0, 256, (TIMED_FRAMES, *shape), dtype=np.uint8)
+        return list(noise), "noise"
     paths = find_recordings([recordings_folder()])
     images: list[Image] = []
     for path in paths:
         frames = [entry.frame.image for entry in RecordingReader(path)]
-        step = max(1, len(frames) * len(paths) // TIMED_FRAMES)
-        images += frames[::step]
-    if not images:
-        raise RecordingError(f"no frames in {recordings_folder()} to time networks on")
-    return images
+        images += frames[:: max(1, len(frames) * len(paths) // TIMED_FRAMES)]
+    return images, "frames of the shipped recordings"

@@ -40,13 +40,15 @@ LEGEND: Final = {
     "hold": "hold",
     "oracle": "oracle (bound)",
 }
+# Of different size, since two points may be one threshold.
+SIZES: Final = {Point.EQUAL_ERROR: 60, Point.EQUAL_LATENCY: 34, Point.BEST_ERROR: 12}
 MARKERS: Final = {Point.EQUAL_ERROR: "o", Point.EQUAL_LATENCY: "s", Point.BEST_ERROR: "D"}
-HEADROOM: Final = 1.06
 
 
 def draw_plane(path: Path, reports: Sequence[SplitReport], profile: Profile) -> None:
     """Draw the panels into a PNG, whole or not at all."""
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     ensembles = sorted({c.ensemble for r in reports for c in r.curves if c.ensemble})
     figure = Figure(
@@ -65,6 +67,19 @@ def draw_plane(path: Path, reports: Sequence[SplitReport], profile: Profile) -> 
         line[0].set_ylabel("MAE summed over components (m, rad)")
     for panel in panels[-1]:
         panel.set_xlabel(f"mean latency per frame, {profile.kind}, {profile.device} (ms)")
+    handles |= {
+        label: Line2D(
+            [],
+            [],
+            linestyle="",
+            marker=MARKERS[point],
+            markersize=SIZES[point] ** 0.5,
+            markerfacecolor="white",
+            markeredgecolor="0.3",
+            markeredgewidth=1.6,
+        )
+        for point, label in zip(Point, _point_labels(), strict=True)
+    }
     order = [name for name in (*LEGEND.values(), *_point_labels()) if name in handles]
     figure.legend(
         [handles[name] for name in order],
@@ -97,11 +112,11 @@ def _draw_panel(panel: Axes, report: SplitReport, ensemble: str) -> dict[str, An
         for row in report.rows:
             if row.system == curve.system and row.kind in (Kind.PAPER, Kind.OURS) and row.point:
                 at = int(np.flatnonzero(curve.thresholds == np.float32(row.threshold))[0])
-                handles[_point_labels()[list(Point).index(row.point)]] = panel.scatter(
+                panel.scatter(
                     curve.latency_ms[at],
                     curve.error[at],
                     marker=MARKERS[row.point],
-                    s=34,
+                    s=SIZES[row.point],
                     facecolor="white",
                     edgecolor=style["color"],
                     linewidth=1.6,
@@ -147,15 +162,15 @@ def _draw_networks(panel: Axes, single: Sequence[Curve], rows: Sequence[Row]) ->
 
 def _set_limits(panel: Axes, curves: Sequence[Curve], single: Sequence[Curve]) -> None:
     """Show what lies around the two networks; `hold` may run out at the top."""
-    inside = [c for c in curves if c.kind is not Kind.BASELINE] + list(single)
-    low = min(float(np.nanmin(c.error)) for c in inside)
-    cheap = min(float(c.latency_ms.min()) for c in curves)
+    inside = [c for c in curves if c.kind is not Kind.BASELINE]
+    cheap = min(float(c.latency_ms.min()) for c in inside)
+    right = max(float(c.latency_ms.max()) for c in curves)
     shown = [c for c in single if float(c.latency_ms[0]) >= 0.98 * cheap]
+    low = min(float(np.nanmin(c.error)) for c in [*inside, *shown])
     high = max(float(c.error[0]) for c in shown)
     span = high - low
     panel.set_ylim(low - 0.06 * span, high + 0.12 * span)
-    right = max(float(c.latency_ms.max()) for c in curves)
-    panel.set_xlim(max(0.0, cheap - 0.06 * right), HEADROOM * right)
+    panel.set_xlim(cheap - 0.06 * (right - cheap), right + 0.06 * (right - cheap))
 
 
 def _point_labels() -> list[str]:

@@ -9,6 +9,7 @@ from gearshift.runtime.calibration import Calibration
 from gearshift.runtime.ensemble import EnsembleRecord
 from gearshift.runtime.errors import TraceError
 from gearshift.runtime.policies import ALWAYS_LARGE, ALWAYS_SMALL
+from gearshift.runtime.policy import Policy
 from gearshift.runtime.registry import find_policy
 from gearshift.runtime.types import NetworkRole
 from gearshift.sim.evaluate import Kind, System
@@ -72,7 +73,8 @@ def static_systems(records: Iterable[EnsembleRecord], trace: Trace) -> list[Syst
     for name, entry in trace.networks.items():
         if entry.network.grid is None:
             kind = Kind.BASELINE if name in calibrations else Kind.CONTROL
-            systems.append(_alone(name, kind, calibrations.get(name, some)))
+            policy = ALWAYS_LARGE if name in larges else ALWAYS_SMALL
+            systems.append(_alone(name, kind, policy, calibrations.get(name, some)))
     systems += [
         System(
             f"{name} + {SMOOTH}",
@@ -102,13 +104,6 @@ def check_hashes(records: Iterable[EnsembleRecord], trace: Trace) -> None:
                 )
 
 
-def _alone(name: str, kind: Kind, calibration: Calibration) -> System:
-    # In both roles it is the same network; large is what counts as 'always-large'.
-    return System(
-        name,
-        kind,
-        "",
-        {NetworkRole.SMALL: name, NetworkRole.LARGE: name},
-        ALWAYS_SMALL,
-        calibration,
-    )
+def _alone(name: str, kind: Kind, policy: Policy, calibration: Calibration) -> System:
+    members = {NetworkRole.SMALL: name, NetworkRole.LARGE: name}
+    return System(name, kind, "", members, policy, calibration)

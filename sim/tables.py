@@ -52,7 +52,7 @@ class TextTable:
             caption="\n".join(self.notes) or None,
             caption_justify="left",
             box=box.SIMPLE_HEAD,
-            padding=(0, 1),
+            padding=(0, 1, 0, 0),
         )
         for index, column in enumerate(self.columns):
             table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
@@ -67,15 +67,14 @@ def split_table(report: SplitReport, point: Point, profile: Profile) -> TextTabl
     measured = any(row.host_ms is not None for row in report.rows)
     columns = (
         "system",
-        "",
         *(f"MAE\n{name}" for name in names),
-        "sum",
-        "sum\n95 %",
+        "\nsum",
+        "\n95 %",
         "large\n%",
-        "vs chance\n%",
-        *(("ms mean\nmeasured here", "ms p99\nmeasured here") if measured else ()),
-        f"{profile.device} ms\n{profile.kind}",
-        f"{profile.device} mJ\n{profile.kind}",
+        "against\nchance, %",
+        *(("measured\nms mean", "measured\nms p99") if measured else ()),
+        f"{profile.kind}\n{profile.device} ms",
+        f"{profile.kind}\n{profile.device} mJ",
     )
     rows = [
         _cells(row, names, measured=measured)
@@ -92,39 +91,89 @@ def split_table(report: SplitReport, point: Point, profile: Profile) -> TextTabl
         columns,
         tuple(rows),
         (
-            "MAE in m and rad; 95 % intervals over flights grouped by room and person. "
-            "vs chance: error lower than that of choosing at random at the same mean latency.",
+            "MAE in m and rad; intervals by bootstrap over flights grouped by room and person. "
+            "Against chance: how much",
+            "lower (+) or higher (-) the error is than that of choosing at random at the same "
+            "mean latency, with its 95 % interval.",
             *((f"presence, {said}",) if said else ()),
         ),
     )
 
 
-def headline_table(
-    report: SplitReport, profile: Profile, end: CostEnd = CostEnd.NOMINAL
-) -> TextTable:
-    """The paper's three figures for every system, both ways; the paper's own in the heads."""
-    columns = ["system", "against"]
-    for point, label in PAPER_LABEL.items():
-        columns.append(f"{label}\n(paper {PAPER[point]:.0f} %), chosen")
-        if point is Point.EQUAL_ERROR:
-            columns.append("error\nthere")
-        columns.append("\nswept")
-    rows = [
-        (comparison.system, comparison.reference, *_headline_cells(comparison.headlines))
-        for comparison in report.comparisons
-        if comparison.end is end and not comparison.system.endswith("random")
-    ]
+def latency_table(report: SplitReport, profile: Profile) -> TextTable:
+    """The first headline figure for every system, both ways and at both ends of the cost model."""
+    rows = []
+    for key, ends in _by_system(report).items():
+        nominal = ends[CostEnd.NOMINAL].headlines
+        chosen = _pick(nominal, Point.EQUAL_ERROR, swept=False)
+        swept = _pick(nominal, Point.EQUAL_ERROR, swept=True)
+        others = (
+            _pick(ends[end].headlines, Point.EQUAL_ERROR, swept=False).latency_cut
+            for end in (CostEnd.FAVOURABLE, CostEnd.UNFAVOURABLE)
+        )
+        rows.append(
+            (
+                *key,
+                _interval(chosen.latency_cut, 0),
+                f"{-chosen.error_cut.value:+.1f}",
+                _interval(swept.latency_cut, 0),
+                *(_interval(cut, 0) for cut in others),
+            )
+        )
     return TextTable(
-        f"{report.split}: the three headline figures, per cent of {profile.kind} {profile.device} "
-        f"latency and of summed MAE, {_END_TEXT[end]}",
-        tuple(columns),
+        f"{report.split}: latency cut at equal error, % of {profile.kind} {profile.device} latency "
+        f"(paper {PAPER[Point.EQUAL_ERROR]:.0f} %)",
+        (
+            "system",
+            "against",
+            "chosen\non val",
+            "its error\nthere",
+            "\nswept",
+            "chosen, small cheap\nand large dear",
+            "chosen, small dear\nand large cheap",
+        ),
         tuple(rows),
         (
-            "chosen: threshold from val; swept: this split's own curve, linearly interpolated, as "
-            "in the paper. Cuts: positive is better than the network it is held against. Error "
-            "there: how much higher (+) or lower (-) its error is at that threshold.",
+            "swept: this split's own curve, linearly interpolated, as in the paper. Its error "
+            "there: above (+) or below (-) the other's, %.",
+            "Cheap and dear: as far as the cost model's own error allows, small and aux one way, "
+            "large the other.",
         ),
     )
+
+
+def error_table(report: SplitReport, profile: Profile) -> TextTable:
+    """The second and third headline figure for every system, both ways."""
+    rows = []
+    for key, ends in _by_system(report).items():
+        cells = []
+        for point in (Point.EQUAL_LATENCY, Point.BEST_ERROR):
+            for swept in (False, True):
+                cut = _pick(ends[CostEnd.NOMINAL].headlines, point, swept=swept).error_cut
+                cells.append(_interval(cut))
+        rows.append((*key, *cells))
+    return TextTable(
+        f"{report.split}: cut of summed MAE, %, thresholds chosen on val or swept on this split",
+        (
+            "system",
+            "against",
+            f"equal latency\n(paper {PAPER[Point.EQUAL_LATENCY]:.0f} %), chosen",
+            f"({profile.kind})\nswept",
+            f"best error\n(paper {PAPER[Point.BEST_ERROR]:.0f} %), chosen",
+            "\nswept",
+        ),
+        tuple(rows),
+    )
+
+
+def _by_system(report: SplitReport) -> dict[tuple[str, str], dict[CostEnd, Comparison]]:
+    """Comparisons by (system, reference), without those that are no more than a yardstick."""
+    found: dict[tuple[str, str], dict[CostEnd, Comparison]] = {}
+    for comparison in report.comparisons:
+        if not comparison.system.endswith((" random", " hold")):
+            key = (comparison.system, comparison.reference)
+            found.setdefault(key, {})[comparison.end] = comparison
+    return found
 
 
 def readme_text(reports: Sequence[SplitReport], profile: Profile, host: Profile | None) -> str:
@@ -159,20 +208,13 @@ def readme_text(reports: Sequence[SplitReport], profile: Profile, host: Profile 
     heads = [
         f"{PAPER_LABEL[p]} (paper {PAPER[p]:.0f} %){way}" for p in Point for way in ("", ", swept")
     ]
+    kinds = {row.system: row.kind for report in reports for row in report.rows}
     figures = []
     for report in reports:
-        kinds = {row.system: row.kind for row in report.rows}
-        for comparison in report.comparisons:
-            if comparison.end is CostEnd.NOMINAL and kinds[comparison.system] in (
-                Kind.PAPER,
-                Kind.OURS,
-                Kind.BOUND,
-            ):
-                cells = _headline_cells(comparison.headlines)
-                del cells[1]
-                figures.append(
-                    (f"{comparison.system}, {report.split}", comparison.reference, *cells)
-                )
+        for (system, reference), ends in _by_system(report).items():
+            if kinds[system] in (Kind.PAPER, Kind.OURS, Kind.BOUND):
+                cells = _headline_cells(ends[CostEnd.NOMINAL].headlines)
+                figures.append((f"{system}, {report.split}", reference, *cells))
     headlines = TextTable(
         "The paper's three figures, per cent, thresholds chosen on val, then read from the test "
         "split's own curve (swept, the paper's way)",
@@ -182,39 +224,6 @@ def readme_text(reports: Sequence[SplitReport], profile: Profile, host: Profile 
     return f"{systems.markdown()}\n\n{headlines.markdown()}\n"
 
 
-def ends_table(report: SplitReport) -> TextTable:
-    """Latency cut at equal error at both ends of the cost model's own error."""
-    found: dict[tuple[str, str], dict[CostEnd, Comparison]] = {}
-    for comparison in report.comparisons:
-        key = (comparison.system, comparison.reference)
-        found.setdefault(key, {})[comparison.end] = comparison
-    rows = tuple(
-        (
-            *key,
-            *(
-                _interval(_pick(ends[end].headlines, Point.EQUAL_ERROR, swept=swept).latency_cut, 0)
-                for end in CostEnd
-                for swept in (False, True)
-            ),
-        )
-        for key, ends in found.items()
-    )
-    columns = ["system", "against"]
-    for end in CostEnd:
-        columns += [f"{end}\nchosen on val", "\nswept"]
-    return TextTable(
-        f"{report.split}: latency cut at equal error, per cent, at both ends of the cost model's "
-        "error",
-        tuple(columns),
-        rows,
-    )
-
-
-_END_TEXT = {
-    CostEnd.NOMINAL: "cost model as fitted",
-    CostEnd.FAVOURABLE: "small and aux as cheap, large as dear as the cost model's error allows",
-    CostEnd.UNFAVOURABLE: "small and aux as dear, large as cheap as the cost model's error allows",
-}
 _ORDER = (Kind.BASELINE, Kind.CONTROL, Kind.PAPER, Kind.OURS, Kind.VARIANT, Kind.BOUND)
 
 
@@ -227,7 +236,6 @@ def _cells(row: Row, names: Sequence[str], *, measured: bool) -> tuple[str, ...]
     total = row.error["sum"]
     cells = [
         row.system,
-        str(row.kind),
         *(f"{row.error[name].value:.3f}" for name in names),
         f"{total.value:.3f}",
         f"{total.low:.3f}-{total.high:.3f}",
@@ -246,16 +254,12 @@ def _cells(row: Row, names: Sequence[str], *, measured: bool) -> tuple[str, ...]
 def _headline_cells(headlines: Sequence[Headline]) -> list[str]:
     cells = []
     for point in Point:
-        chosen = _pick(headlines, point, swept=False)
-        swept = _pick(headlines, point, swept=True)
-        if point is Point.EQUAL_ERROR:
-            cells += [
-                _interval(chosen.latency_cut, 0),
-                f"{-chosen.error_cut.value:+.1f}",
-                _interval(swept.latency_cut, 0),
-            ]
-        else:
-            cells += [_interval(chosen.error_cut), _interval(swept.error_cut)]
+        for swept in (False, True):
+            found = _pick(headlines, point, swept=swept)
+            if point is Point.EQUAL_ERROR:
+                cells.append(_interval(found.latency_cut, 0))
+            else:
+                cells.append(_interval(found.error_cut))
     return cells
 
 

@@ -38,8 +38,8 @@ def time_networks(engines: Engines, images: Sequence[Image]) -> Samples:
     return samples
 
 
-def measured_profile(engines: Engines, samples: Samples) -> Profile:
-    """The timed runs as a profile of this machine."""
+def measured_profile(engines: Engines, samples: Samples, what: str) -> Profile:
+    """The timed runs as a profile of this machine; what: the images they ran on."""
     networks = {}
     for name, milliseconds in samples.items():
         summary = summarise_latency(milliseconds)
@@ -55,7 +55,7 @@ def measured_profile(engines: Engines, samples: Samples) -> Profile:
     return Profile(
         device=host_name(),
         kind=ProfileKind.MEASURED,
-        method="every network on recorded frames in turn, back to back, one thread",
+        method=f"every network in turn, back to back, on {what}; one thread",
         versions={
             "onnxruntime": version("onnxruntime"),
             "python": platform.python_version(),
