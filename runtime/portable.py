@@ -16,11 +16,15 @@ OUTPUT_LIMIT = 1e18
 
 A corrupt link delivers 1e38 as readily as NaN; beyond the limit float32 distances would overflow.
 """
-_LOG2_E = np.float32(1.44269504)
-_LOWEST_EXPONENT = np.float32(-126)
+# Arrays without axes, which NumPy multiplies by in two thirds of the time of its scalars.
+_LOG2_E: FloatArray = np.array(1.44269504, dtype=np.float32)
+_LOWEST_EXPONENT: FloatArray = np.array(-126, dtype=np.float32)
 # 2^f on [0, 1) as 1 + f q(f), q of degree 4 with q(1) = 1: relative error below 2e-7.
-_EXP2 = tuple(np.float32(c) for c in (0.6931517, 0.24015969, 0.05581672, 0.008993916, 0.0018779412))
-_ONE = np.float32(1)
+_EXP2: tuple[FloatArray, ...] = tuple(
+    np.array(c, dtype=np.float32)
+    for c in (0.6931517, 0.24015969, 0.05581672, 0.008993916, 0.0018779412)
+)
+_ONE: FloatArray = np.array(1, dtype=np.float32)
 
 
 def exponentials(scores: FloatArray) -> FloatArray:
@@ -36,10 +40,10 @@ def exponentials(scores: FloatArray) -> FloatArray:
     n: FloatArray = np.floor(np.fmax(t, _LOWEST_EXPONENT))
     np.subtract(t, n, out=t)
     y: FloatArray = np.multiply(t, _EXP2[4])
-    for coefficient in (_EXP2[3], _EXP2[2], _EXP2[1], _EXP2[0], _ONE):
+    for coefficient in _EXP2[3::-1]:
         np.add(y, coefficient, out=y)
-        if coefficient is not _ONE:
-            np.multiply(y, t, out=y)
+        np.multiply(y, t, out=y)
+    np.add(y, _ONE, out=y)
     return np.ldexp(y, n.astype(np.int32), out=y)
 
 
