@@ -57,14 +57,18 @@ class Presence:
 def presence(aux: FloatArray, head_cell: NDArray[np.int16], grid: HeadGrid) -> Presence:
     """Score the head localiser's (N, classes) output against the true cells (N,), -1 unknown."""
     known = head_cell >= 0
-    said_absent = aux[known].argmax(axis=-1) == grid.no_head
-    absent = head_cell[known] == grid.no_head
-    without, present = int(absent.sum()), int((~absent).sum())
+    said = aux[known].argmax(axis=-1) != grid.no_head
+    return presence_of(said, head_cell[known] != grid.no_head)
+
+
+def presence_of(said: NDArray[np.bool_], present: NDArray[np.bool_]) -> Presence:
+    """Score what was said against what was there, both (m,)."""
+    there, absent = int(present.sum()), int((~present).sum())
     return Presence(
-        frames_without=without,
-        frames_with=present,
-        false_present=float((~said_absent & absent).sum() / without) if without else float("nan"),
-        false_absent=float((said_absent & ~absent).sum() / present) if present else float("nan"),
+        frames_without=absent,
+        frames_with=there,
+        false_present=float((said & ~present).sum() / absent) if absent else float("nan"),
+        false_absent=float((~said & present).sum() / there) if there else float("nan"),
     )
 
 

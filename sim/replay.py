@@ -52,7 +52,7 @@ class ReplayedFlight:
     values, truth: (m, n) float32; truth is that of the moment the estimate is scored at, NaN where
     unknown. scored: (m,) bool. latency_ms: (m,) from a frame's arrival at a free scheduler to its
     estimate: measured on the frame clock, of the device profile on the real one. age_ms: (m,) from
-    capture to estimate.
+    capture to estimate. seen: (m,) int8, whether the head was in view then: 1, 0, or -1 unknown.
     """
 
     recording: str
@@ -66,6 +66,7 @@ class ReplayedFlight:
     scored: NDArray[np.bool_]
     latency_ms: NDArray[np.float64]
     age_ms: NDArray[np.float64]
+    seen: NDArray[np.int8]
 
     @property
     def missed(self) -> int:
@@ -184,7 +185,18 @@ def _fly(
         scored=scored_frames(then, seen, angular) & ~np.isnan(values).any(axis=-1),
         latency_ms=np.array(latency, dtype=np.float64),
         age_ms=(published - captured) / NS_PER_MS,
+        seen=np.where(_known(time_ns, truths, at), seen, -1).astype(np.int8),
     )
+
+
+def _known(
+    time_ns: NDArray[np.int64], truths: Sequence[GroundTruth | None], at_ns: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """(m,) whether the frame before each moment, within the flight, has ground truth."""
+    before = np.searchsorted(time_ns, at_ns, side="right") - 1
+    has = np.array([truth is not None for truth in truths], dtype=np.bool_)
+    known: NDArray[np.bool_] = has[before] & (at_ns <= time_ns[-1])
+    return known
 
 
 Flown = Iterator[tuple[RecordedFrame, Estimate | None, float]]

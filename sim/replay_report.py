@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gearshift.runtime.types import Component, EstimateFlag, NetworkRole
 from gearshift.sim.bootstrap import Interval, interval, ratio_of_sums, resample_weights
-from gearshift.sim.metrics import LatencySummary, summarise_latency
+from gearshift.sim.metrics import LatencySummary, Presence, presence_of, summarise_latency
 from gearshift.sim.replay import ReplayedFlight, component_errors, network_shares
 from gearshift.sim.tables import TextTable
 
@@ -41,6 +41,7 @@ class ReplaySummary:
     held: float
     lost: float
     degraded: float
+    presence: Presence
 
 
 def summarise(
@@ -66,7 +67,20 @@ def summarise(
         held=share(EstimateFlag.HELD),
         lost=share(EstimateFlag.LOST),
         degraded=share(EstimateFlag.DEGRADED),
+        presence=_presence(flights),
     )
+
+
+def _presence(flights: Sequence[ReplayedFlight]) -> Presence:
+    """Of the estimates that carry a probability of presence, how often half of it was wrong."""
+    pairs = [
+        (estimate.presence > 0.5, seen == 1)
+        for flight in flights
+        for estimate, seen in zip(flight.estimates, flight.seen, strict=True)
+        if estimate.presence is not None and seen >= 0
+    ]
+    said, true = np.array(pairs, dtype=np.bool_).reshape(-1, 2).T
+    return presence_of(said, true)
 
 
 def _errors(
@@ -98,7 +112,10 @@ def replay_table(
     for name, figure in summary.error.items():
         span = "" if np.isnan(figure.low) else f"{figure.low:.3f}-{figure.high:.3f}"
         rows.append((f"MAE {name}", f"{figure.value:.3f}", units.get(name, ""), span))
-    for label, spread in (("latency", summary.latency), ("age at output", summary.age)):
+    spreads = {"latency": summary.latency}
+    if summary.age != summary.latency:
+        spreads["age at output"] = summary.age
+    for label, spread in spreads.items():
         detail = (
             f"p50 {spread.p50_ms:.3f}, p90 {spread.p90_ms:.3f}, p99 {spread.p99_ms:.3f}, "
             f"max {spread.max_ms:.3f}"
@@ -116,6 +133,10 @@ def replay_table(
     ):
         if share:
             rows.append((label, f"{100 * share:.1f}", "%", ""))
+    seen = summary.presence
+    if seen.frames_with + seen.frames_without:
+        said = f"false absent {seen.false_absent:.1%}, false present {seen.false_present:.1%}"
+        rows.append(("presence", str(seen.frames_with + seen.frames_without), "frames", said))
     missed = summary.frames - summary.processed
     frames = f"{summary.scored} scored" + (f", {missed} missed" if missed else "")
     rows.append(("frames", f"{summary.frames}", "", frames))

@@ -81,6 +81,18 @@ def test_replay_agrees_with_the_sweep(world, tmp_path, capsys) -> None:
             assert summary["shares"]["large"] == pytest.approx(case["share_large"], abs=1e-4)
 
 
+def test_presence_is_scored_where_the_auxiliary_network_ran(world, tmp_path) -> None:
+    counts = {}
+    for policy in ("op", "aux-sm"):
+        report = tmp_path / f"{policy}.json"
+        arguments = ["--ensemble", "D1", "--policy", policy, "--threshold", "0.5"]
+        arguments += ["--zoo", str(world.zoo), "--json", str(report)]
+        assert world.run("replay", str(world.flights / "known"), *arguments) == 0
+        presence = json.loads(report.read_text())["summary"]["presence"]
+        counts[policy] = (presence["frames_without"], presence["frames_with"])
+    assert counts == {"op": (0, 0), "aux-sm": (6, 114)}
+
+
 def test_the_oracle_replays_and_beats_both_networks(world, tmp_path) -> None:
     errors = {}
     for policy in ("oracle", "always-small", "always-large"):
