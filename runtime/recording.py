@@ -242,7 +242,7 @@ class RecordingReader:
                 count += 1
                 yield topics[record.channel_id], record
             elif isinstance(record, Statistics) and record.message_count != count:
-                # A damaged opcode makes a reader skip a chunk in silence; the summary gives it away.
+                # A damaged opcode hides a chunk from a reader; the summary gives it away.
                 return self._report_damage(f"{count} of {record.message_count} messages found")
         return None
 

@@ -163,7 +163,7 @@ class EstimateFlag(Flag):
 
     NONE = 0
     DEGRADED = auto()
-    """Another network than the chosen one answered."""
+    """A network that ran failed, or large was skipped for the deadline."""
     LATE = auto()
     """It came out after its deadline."""
     HELD = auto()
