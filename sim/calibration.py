@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.runtime.calibration import Calibration
+from gearshift.runtime.filters import DEFAULT_GAINS
 from gearshift.runtime.policy import Policy
 from gearshift.runtime.types import FloatArray, NetworkRole
 from gearshift.sim.metrics import absolute_error, angular_mask, scored_frames
@@ -29,6 +30,9 @@ GAIN_CANDIDATES: Final[Mapping[str, tuple[float, ...]]] = {
 SEARCH_SHARES: Final = (0.15, 0.25, 0.35, 0.5, 0.7)
 """Shares of large runs at which the anchor filter is tuned."""
 SEARCH_ROUNDS: Final = 2
+ROW_GAINS: Final = ("alpha_small", "gamma", "alpha_large")
+GAIN_ROWS: Final = 4
+"""Gains that are then refined by the time since large last ran, and into how many steps."""
 
 
 def calibrate(trace: Trace, members: Members) -> Calibration:
@@ -115,7 +119,7 @@ def tune_anchor(trace: Trace, members: Members, calibration: Calibration) -> Cal
             return _errors(trace, members, ANCHOR, candidate, at, filter_name="anchor")
 
         best = _search_gains(best, "anchor", tuple(GAIN_CANDIDATES), errors)
-    return best
+    return _search_gains(best, "anchor", ROW_GAINS, errors, rows=GAIN_ROWS)
 
 
 def tune_smooth(trace: Trace, members: Members, calibration: Calibration) -> Calibration:
@@ -143,16 +147,32 @@ def _search_gains(
     prefix: str,
     gains: tuple[str, ...],
     errors: Callable[[Calibration], NDArray[np.float64]],
+    rows: int = 1,
 ) -> Calibration:
-    """Coordinate descent; `errors` gives (n,) errors, of which each component picks its least."""
+    """Coordinate descent over gains and rows of their tables.
+
+    `errors` gives (n,) errors, of which each component picks its own least. Row k is the gain k
+    updates after large last ran, the last row that of all later ones.
+    """
     n = len(calibration.components)
     for gain in gains:
         name = f"{prefix}.{gain}"
-        candidates = GAIN_CANDIDATES[gain]
-        table = np.array([errors(with_parameter(calibration, name, (c,) * n)) for c in candidates])
-        chosen = tuple(candidates[int(i)] for i in table.argmin(axis=0))
-        calibration = with_parameter(calibration, name, chosen)
+        start = calibration.parameters.get(name, (DEFAULT_GAINS[gain],))
+        table = np.resize(np.array(start), (rows, n))
+        candidates = np.array(GAIN_CANDIDATES[gain])
+        for row in range(rows):
+            found = []
+            for candidate in candidates:
+                table_with = table.copy()
+                table_with[row] = candidate
+                found.append(errors(_with_table(calibration, name, table_with)))
+            table[row] = candidates[np.argmin(found, axis=0)]
+        calibration = _with_table(calibration, name, table)
     return calibration
+
+
+def _with_table(calibration: Calibration, name: str, table: NDArray[np.float64]) -> Calibration:
+    return with_parameter(calibration, name, tuple(table.ravel().tolist()))
 
 
 def _at_shares(

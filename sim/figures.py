@@ -24,6 +24,7 @@ from gearshift.runtime.types import NetworkRole
 from gearshift.sim import derived, gate
 from gearshift.sim.calibration import calibrate
 from gearshift.sim.compare import choose_on_val
+from gearshift.sim.cost import check_profile
 from gearshift.sim.headline import Point
 from gearshift.sim.main_job import Compared, run_comparison
 from gearshift.sim.make_trace import find_recordings, load_networks, make_trace
@@ -62,8 +63,12 @@ def rebuild(
     ConfigurationError when recordings are needed and not there.
     """
     written: list[str] = []
+    sources = network_files(root)
+    _check_profile(root)
+    if not derived.is_current(root, PROFILE, sources):
+        derived.record(root, PROFILE, sources)
     for split in SPLITS:
-        name, sources = TRACES[split], network_files(root)
+        name = TRACES[split]
         if force or not derived.is_current(root, name, sources):
             say(f"{name}: running the networks over {split}")
             if render and flights is not None:
@@ -92,6 +97,13 @@ def network_files(root: Path) -> list[str]:
     """Every network of the zoo, relative to the root."""
     manifest = read_manifest(root / ZOO)
     return [f"{ZOO}/{entry['file']}" for _, entry in sorted(manifest["networks"].items())]
+
+
+def _check_profile(root: Path) -> None:
+    """Raise TraceError unless the modelled profile is of the networks that the zoo has."""
+    networks = read_manifest(root / ZOO)["networks"]
+    hashes = {name: entry["sha256"] for name, entry in networks.items()}
+    check_profile(read_profile(root / PROFILE), hashes)
 
 
 def calibrate_ensembles(val: Trace, profile: Profile, say: Say) -> list[EnsembleRecord]:
