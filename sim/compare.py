@@ -101,11 +101,19 @@ class SplitReport:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Choice:
-    """A system with the thresholds to sweep, and where on them the points chosen on `val` are."""
+    """A system with the thresholds to sweep, and where on them the points chosen on `val` are.
+
+    against: by what it is held against, first of all always-large; empty for a single network.
+    """
 
     system: System
     thresholds: FloatArray
-    points: Mapping[Point, int] = field(default_factory=dict)
+    against: Mapping[str, Mapping[Point, int]] = field(default_factory=dict)
+
+    @property
+    def points(self) -> Mapping[Point, int]:
+        """The points against always-large; empty for a single network."""
+        return next(iter(self.against.values()), {})
 
 
 def choose_on_val(
@@ -120,11 +128,11 @@ def choose_on_val(
     weights = np.ones((1, len(val.flights)))
     once = np.array([np.inf], dtype=np.float32)
     choices = [Choice(system, once) for system in static_systems(records, val)]
+    single: dict[str, tuple[float, float]] = {}
+    for choice in choices:
+        alone = evaluate(choice.system, val, once, weights)
+        single[choice.system.name] = float(alone.latency(profile)[0, 0]), float(alone.error[0, 0])
     for record in records:
-        large = record.networks[NetworkRole.LARGE].name
-        (reference,) = (c.system for c in choices if c.system.name == large)
-        base = evaluate(reference, val, once, weights)
-        limit_latency, limit_error = base.latency(profile)[0, 0], base.error[0, 0]
         for system in ensemble_systems(record):
             grid = threshold_grid(
                 val,
@@ -135,12 +143,24 @@ def choose_on_val(
                 filter_name=system.filter_name,
             )
             found = evaluate(system, val, grid, weights)
-            points = choose(
-                found.latency(profile)[0], found.error[0], float(limit_latency), float(limit_error)
-            )
-            choices.append(Choice(system, grid, points))
+            latency, error = found.latency(profile)[0], found.error[0]
+            against = {
+                name: choose(latency, error, *single[name]) for name in _references(system, single)
+            }
+            choices.append(Choice(system, grid, against))
             done(system.name)
     return choices
+
+
+def _references(system: System, single: Mapping[str, tuple[float, float]]) -> list[str]:
+    """What a system is held against: large, large with a filter if it has one itself, and every
+    single network whose cost lies between small's and large's."""
+    small, large = (system.members[r] for r in (NetworkRole.SMALL, NetworkRole.LARGE))
+    references = [large]
+    if system.filter_name != "none":
+        references.append(f"{large} + {SMOOTH}")
+    between = [n for n, (ms, _) in single.items() if single[small][0] < ms < single[large][0]]
+    return references + sorted(between, key=lambda name: single[name][0])
 
 
 def compare_split(
@@ -175,19 +195,14 @@ def compare_split(
         for point, index in places:
             gains = _gains(line, index, members, lines) if choice.points else {}
             rows.append(_row(found, point, index, profile=profile, samples=samples, gains=gains))
-        if not choice.points:
-            continue
-        references = [members[NetworkRole.LARGE]]
-        if system.filter_name != "none":
-            references.append(f"{references[0]} + {SMOOTH}")
         comparisons += [
             Comparison(
                 system.name,
                 reference,
                 end,
-                _headlines(choice, lines[system.name, end], lines[reference, end]),
+                _headlines(choice, points, lines[system.name, end], lines[reference, end]),
             )
-            for reference in references
+            for reference, points in choice.against.items()
             for end in CostEnd
         ]
     return SplitReport(
@@ -207,10 +222,12 @@ def compare_split(
     )
 
 
-def _headlines(choice: Choice, line: Line, reference: Line) -> tuple[Headline, ...]:
+def _headlines(
+    choice: Choice, points: Mapping[Point, int], line: Line, reference: Line
+) -> tuple[Headline, ...]:
     chosen = [
         chosen_headline(point, line, index, float(choice.thresholds[index]), reference)
-        for point, index in choice.points.items()
+        for point, index in points.items()
     ]
     return (*chosen, *(swept_headline(point, line, reference) for point in Point))
 
@@ -221,21 +238,12 @@ def _gains(
     members: Mapping[NetworkRole, str],
     lines: Mapping[tuple[str, CostEnd], Line],
 ) -> dict[str, Interval]:
-    """Against chance at the same latency, and against each network that costs no more."""
+    """How much lower the error is than that of chance at the same mean latency."""
     latency, error = line.at(index)
-    alone = {
-        name: other
-        for (name, end), other in lines.items()
-        if end is CostEnd.NOMINAL and other.error.shape[1] == 1
-    }
-    small, large = (alone[members[r]] for r in (NetworkRole.SMALL, NetworkRole.LARGE))
-    gains = {"random": gain_over(error, random_error(latency, small, large))}
-    for name, control in alone.items():
-        control_latency, control_error = control.at(0)
-        between = small.latency[0, 0] < control_latency[0] < large.latency[0, 0]
-        if between and control_latency[0] <= latency[0]:
-            gains[name] = gain_over(error, control_error)
-    return gains
+    small, large = (
+        lines[members[role], CostEnd.NOMINAL] for role in (NetworkRole.SMALL, NetworkRole.LARGE)
+    )
+    return {"random": gain_over(error, random_error(latency, small, large))}
 
 
 def _row(

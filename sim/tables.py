@@ -13,6 +13,7 @@ from gearshift.sim.compare import Comparison, Row, SplitReport
 from gearshift.sim.cost import CostEnd
 from gearshift.sim.evaluate import Kind
 from gearshift.sim.headline import PAPER, Headline, Point
+from gearshift.sim.systems import SMOOTH
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -211,8 +212,10 @@ def readme_text(reports: Sequence[SplitReport], profile: Profile, host: Profile 
     kinds = {row.system: row.kind for report in reports for row in report.rows}
     figures = []
     for report in reports:
+        first: dict[str, str] = {}
         for (system, reference), ends in _by_system(report).items():
-            if kinds[system] in (Kind.PAPER, Kind.OURS, Kind.BOUND):
+            brief = first.setdefault(system, reference) == reference or SMOOTH in reference
+            if brief and kinds[system] in (Kind.PAPER, Kind.OURS, Kind.BOUND):
                 cells = _headline_cells(ends[CostEnd.NOMINAL].headlines)
                 figures.append((f"{system}, {report.split}", reference, *cells))
     headlines = TextTable(
