@@ -125,6 +125,7 @@ def _draw_panel(panel: Axes, report: SplitReport, ensemble: str) -> dict[str, An
     single = [c for c in report.curves if not c.ensemble]
     _draw_networks(panel, single, [r for r in report.rows if r.ensemble == ensemble])
     _set_limits(panel, [c for c in report.curves if c.ensemble == ensemble], single)
+    panel.locator_params(axis="x", nbins=6)
     panel.grid(visible=True, color="0.92", linewidth=0.8)
     panel.set_axisbelow(True)
     for side in ("top", "right"):
@@ -133,6 +134,8 @@ def _draw_panel(panel: Axes, report: SplitReport, ensemble: str) -> dict[str, An
 
 
 def _draw_networks(panel: Axes, single: Sequence[Curve], rows: Sequence[Row]) -> None:
+    from matplotlib.patheffects import withStroke
+
     for curve in single:
         x, y = float(curve.latency_ms[0]), float(curve.error[0])
         filtered = SMOOTH in curve.system
@@ -153,6 +156,7 @@ def _draw_networks(panel: Axes, single: Sequence[Curve], rows: Sequence[Row]) ->
             color="black" if curve.kind is Kind.BASELINE else "0.35",
             zorder=7,
             annotation_clip=True,
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
         )
     large = max((c for c in single if SMOOTH not in c.system), key=lambda c: float(c.latency_ms[0]))
     if rows:
