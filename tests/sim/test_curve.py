@@ -29,13 +29,16 @@ def test_interpolation_is_a_fine_sampling_of_the_lines(
     for i in range(len(goal) - 1):
         fine_goal.append(goal[i] + steps * (goal[i + 1] - goal[i]))
         fine_limited.append(limited[i] + steps * (limited[i + 1] - limited[i]))
-    sampled = np.concatenate(fine_goal)[np.concatenate(fine_limited) <= limit]
+    samples, positions = np.concatenate(fine_goal), np.concatenate(fine_limited)
     best = lowest_where(goal, limited, np.array(limit))
-    if len(sampled):
-        assert best <= sampled.min() + 1e-9
-        assert best >= sampled.min() - 0.06
+    # Sampling rounds, so what lies on the limit to the last bit may count or not.
+    within, around = samples[positions <= limit - 1e-9], samples[positions <= limit + 1e-9]
+    if len(within):
+        assert best <= within.min() + 1e-9
+    if len(around):
+        assert np.isnan(best) or best >= around.min() - 0.06
     else:
-        assert np.isnan(best) or limited.min() <= limit + 1e-9
+        assert np.isnan(best)
 
 
 def test_resamples_are_read_at_once() -> None:
