@@ -82,7 +82,7 @@ def _wall(
 
 
 def hang_lights(b: Builder, half: HalfSize, height: float) -> list[Light]:
-    """Ceiling lamps in a grid (three groups), now and then spots or a standing lamp."""
+    """Ceiling lamps in a grid of three groups; now and then a dead one or an extra spot."""
     rng = b.rng
     x, y = half
     columns = int(rng.choice([1, 2, 3, 4], p=[0.1, 0.45, 0.35, 0.1]))
