@@ -158,3 +158,30 @@ def test_without_ground_truth_there_is_latency_only(world, record, capsys, tmp_p
     assert "no ground truth in these recordings: latency only" in printed
     assert "MAE" not in printed
     assert "p99" in printed
+
+
+def test_controls_stand_beside_every_claim(world, tmp_path) -> None:
+    places = ("--zoo", str(world.zoo), "--traces", str(world.traces))
+    options = ("--no-timing", "--resamples", "50", "--splits", "unseen", "--out", str(tmp_path))
+    assert world.run("compare", *places, *options) == 0
+    split = json.loads((tmp_path / "report.json").read_text())["splits"]["unseen"]
+    against: dict[str, set[str]] = {}
+    cuts: dict[tuple[str, str], dict[str, float]] = {}
+    for comparison in split["comparisons"]:
+        key = (comparison["system"], comparison["reference"])
+        against.setdefault(key[0], set()).add(key[1])
+        (chosen,) = (
+            h for h in comparison["headlines"] if h["point"] == "equal-error" and not h["swept"]
+        )
+        cuts.setdefault(key, {})[comparison["end"]] = chosen["latency_cut"]["value"]
+    assert against["D1 op"] == {"M1.0"}
+    assert against["D1 anchor"] == {"M1.0", "M1.0 + smooth"}
+    assert against["D2 aux-hlc"] == {"M1.0", "F1"}
+    assert against["D2 anchor"] == {"M1.0", "M1.0 + smooth", "F1"}
+    for (_, reference), ends in cuts.items():
+        if reference == "M1.0":
+            assert ends["favourable"] >= ends["nominal"] >= ends["unfavourable"]
+    rows = {(row["system"], row["point"]): row for row in split["rows"]}
+    assert rows["D1 random", "equal-latency"]["gains"]["random"]["value"] == pytest.approx(0, abs=8)
+    assert rows["M1.0", None]["share_large"] is None
+    assert set(rows["D1 op", "best-error"]["error"]) == {"x", "y", "z", "phi", "sum"}
