@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from gearshift.runtime.types import Camera, HeadGrid
 
 X, Y, PHI = 0, 1, 3
 """Columns of the pose that turn with the drone."""
+UNDISTORTING_STEPS = 10
 NOISE_FRAMES = 320
 """Size of the noise bank; no batch may be larger."""
 
@@ -29,19 +31,19 @@ class AugmentationConfig:
     """Ranges. Angles in rad (uniform within +-), shares are probabilities per image."""
 
     turned: float = 0.6
-    yaw: float = math.radians(9)
+    yaw: float = math.radians(10)
     pitch: float = math.radians(1)
     roll: float = math.radians(1.5)
     mirrored: float = 0.5
-    gain: float = 0.35
+    gain: float = 0.25
     """Standard deviation of the logarithm of the gain."""
-    offset: float = 12.0
-    gamma: float = 0.25
+    offset: float = 8.0
+    gamma: float = 0.2
     """Standard deviation of the logarithm of the exponent."""
-    noise: float = 8.0
+    noise: float = 6.0
     """Largest standard deviation of the noise, grey levels."""
-    blurred: float = 0.2
-    occluded: float = 0.15
+    blurred: float = 0.15
+    occluded: float = 0.1
     occlusion: float = 0.35
     """Largest side of a patch, as a share of the image's."""
 
@@ -193,45 +195,57 @@ def _rotation(angles: Tensor) -> Tensor:
 
 def _resample(image: Tensor, source: Tensor, camera: Camera) -> Tensor:
     """Bilinear; source (b, 3, 3) maps rays of the new camera to rays of the old one."""
-    to_ray, to_pixel = _intrinsics(camera)
-    normalise = torch.tensor(
-        [
-            [1.0, 0.0, 0.0],
-            [1 / camera.width - 1, 2 / camera.width, 0.0],
-            [1 / camera.height - 1, 0.0, 2 / camera.height],
-        ]
-    )
-    u = torch.arange(camera.width, dtype=torch.float32)
-    v = torch.arange(camera.height, dtype=torch.float32)
-    matrix = normalise @ to_pixel @ source @ to_ray
-    # Affine in u and v: two broadcast sums instead of a product per pixel.
-    across = matrix[:, :, 1, None] * u + matrix[:, :, 0, None]
-    plane = across[:, :, None, :] + (matrix[:, :, 2, None] * v)[..., None]
-    position = (plane[:, 1:] / plane[:, :1]).permute(0, 2, 3, 1)
+    position = _project(source @ _pixel_rays(camera), camera)
+    # grid_sample counts from -1 at the first pixel's outer edge to 1 at the last one's.
+    position[:, 0].mul_(2 / camera.width).add_(1 / camera.width - 1)
+    position[:, 1].mul_(2 / camera.height).add_(1 / camera.height - 1)
+    grid = position.view(len(image), 2, camera.height, camera.width).permute(0, 2, 3, 1)
     return functional.grid_sample(
-        image, position, mode="bilinear", padding_mode="border", align_corners=False
+        image, grid, mode="bilinear", padding_mode="border", align_corners=False
     )
 
 
 def _move_pixels(pixel: Tensor, source: Tensor, camera: Camera) -> Tensor:
-    to_ray, to_pixel = _intrinsics(camera)
-    homogeneous = torch.cat([torch.ones(len(pixel), 1), pixel], dim=1)
-    ray = homogeneous @ to_ray.T
     # `source` is orthogonal (a rotation, perhaps mirrored): its transpose is its inverse.
-    moved = torch.einsum("bij,bi->bj", source, ray) @ to_pixel.T
-    return moved[:, 1:] / moved[:, :1]
+    ray = source.transpose(1, 2) @ _rays(pixel.T, camera).T[:, :, None]
+    return _project(ray, camera)[:, :, 0]
 
 
-def _intrinsics(camera: Camera) -> tuple[Tensor, Tensor]:
-    """(1, u, v) to a ray (forward, left, up), and back up to scale."""
-    to_ray = torch.tensor(
-        [
-            [1.0, 0.0, 0.0],
-            [camera.cx / camera.fx, -1 / camera.fx, 0.0],
-            [camera.cy / camera.fy, 0.0, -1 / camera.fy],
-        ]
+@cache
+def _pixel_rays(camera: Camera) -> Tensor:
+    """(3, height * width): the ray of every pixel, row by row."""
+    v, u = torch.meshgrid(
+        torch.arange(camera.height, dtype=torch.float32),
+        torch.arange(camera.width, dtype=torch.float32),
+        indexing="ij",
     )
-    to_pixel = torch.tensor(
-        [[1.0, 0.0, 0.0], [camera.cx, -camera.fx, 0.0], [camera.cy, 0.0, -camera.fy]]
-    )
-    return to_ray, to_pixel
+    return _rays(torch.stack([u.flatten(), v.flatten()]), camera)
+
+
+def _rays(pixel: Tensor, camera: Camera) -> Tensor:
+    """Pixels (2, n) as rays (3, n) with forward = 1, left, up."""
+    left = (camera.cx - pixel[0]) / camera.fx
+    up = (camera.cy - pixel[1]) / camera.fy
+    distorted_left, distorted_up = left, up
+    for _ in range(UNDISTORTING_STEPS if camera.distortion else 0):
+        factor = _radial(left.square() + up.square(), camera)
+        left, up = distorted_left / factor, distorted_up / factor
+    return torch.stack([torch.ones_like(left), left, up])
+
+
+def _project(ray: Tensor, camera: Camera) -> Tensor:
+    """Rays (b, 3, n) to pixels (b, 2, n)."""
+    plane = ray[:, 1:] / ray[:, :1]
+    if camera.distortion:
+        plane *= _radial(plane.square().sum(dim=1, keepdim=True), camera)
+    plane[:, 0].mul_(-camera.fx).add_(camera.cx)
+    plane[:, 1].mul_(-camera.fy).add_(camera.cy)
+    return plane
+
+
+def _radial(square: Tensor, camera: Camera) -> Tensor:
+    """OpenCV's radial factor at a squared radius; tangential distortion is not modelled."""
+    k1, k2, _, _, k3 = (*camera.distortion, *(0.0,) * 5)[:5]
+    if k2 == 0 and k3 == 0:
+        return 1 + k1 * square
+    return 1 + square * (k1 + square * (k2 + square * k3))

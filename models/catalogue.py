@@ -21,16 +21,16 @@ OUTPUTS = len(POSE_COMPONENTS)
 def architectures() -> dict[str, Architecture]:
     """Every named architecture, in the order in which tables show them."""
     named = (
-        # A Frontnet of half the width that widens late, where convolutions are cheap.
+        # A Frontnet of half the width, its last stage narrower still.
         chain(
             "F1",
             "PULP-Frontnet",
             (
-                Conv(16, 5, 2),
+                Conv(18, 5, 2),
                 Pool(),
-                *(Conv(24, 3, 2), Conv(24)),
-                *(Conv(48, 3, 2), Conv(48)),
-                *(Conv(96, 3, 2), Conv(96)),
+                *(Conv(20, 3, 2), Conv(24)),
+                *(Conv(40, 3, 2), Conv(48)),
+                *(Conv(64, 3, 2), Conv(64)),
             ),
             OUTPUTS,
             SHAPE,
@@ -43,21 +43,17 @@ def architectures() -> dict[str, Architecture]:
             OUTPUTS,
             SHAPE,
         ),
-        # Frontnet's stem, then MobileNetV1's separable blocks, and a flattened head.
+        # A dense stem as Frontnet's, then MobileNetV1's separable blocks, and a flattened head.
         chain(
             "M1.0",
             "MobileNetV1",
             (
-                Conv(32, 5, 2),
+                Conv(24, 5, 2),
                 Pool(),
-                Separable(64, 2),
-                Separable(96),
-                Separable(96),
-                Separable(160, 2),
-                Separable(160),
-                Separable(160),
-                Separable(256, 2),
-                Separable(256),
+                Conv(48, 3, 2),
+                *(Separable(96), Separable(96)),
+                *(Separable(160, 2), Separable(160), Separable(160)),
+                *(Separable(192, 2), Separable(192)),
             ),
             OUTPUTS,
             SHAPE,
@@ -65,12 +61,12 @@ def architectures() -> dict[str, Architecture]:
         chain(
             AUX,
             "head localiser",
-            (Conv(8, 5, 4), Conv(12, 3, 2)),
+            (Conv(8, 5, 4), Conv(24, 3, 4)),
             GRID.classes,
             SHAPE,
         ),
         # Static control where D1 is judged: costs between F1 and the large network.
-        frontnet(HEIGHT, WIDTH, channels=22),
+        frontnet(HEIGHT, WIDTH, channels=24),
         frontnet(HEIGHT, WIDTH),
     )
     return {architecture.name: architecture for architecture in named}

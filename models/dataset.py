@@ -84,7 +84,10 @@ class Dataset:
 
     def subset(self, flights: NDArray[np.bool_]) -> Dataset:
         """The frames of the flights that a (flights,) mask selects; images are copied."""
-        rows = np.flatnonzero(flights[self.flight])
+        return self.take(np.flatnonzero(flights[self.flight]))
+
+    def take(self, rows: NDArray[np.int64]) -> Dataset:
+        """Some frames; images are copied."""
         return Dataset(
             self.name,
             self.images[rows],

@@ -74,10 +74,10 @@ def difference(first: FloatArray, second: FloatArray, data: Dataset) -> dict[str
 
 
 def relative_loss(float_scores: Mapping[str, float], int8_scores: Mapping[str, float]) -> float:
-    """What quantisation costs, as a share: of the summed MAE, or of a localiser's accuracy."""
+    """What quantisation costs: a share of the summed MAE, or a localiser's accuracy points."""
     if SUM in float_scores:
         return int8_scores[SUM] / float_scores[SUM] - 1
-    return 1 - int8_scores["accuracy"] / float_scores["accuracy"]
+    return float_scores["accuracy"] - int8_scores["accuracy"]
 
 
 def _localiser_scores(outputs: FloatArray, data: Dataset) -> dict[str, float]:

@@ -41,11 +41,14 @@ class PoseNetwork(nn.Module):  # type: ignore[misc]
 
     def forward(self, image: Tensor) -> Tensor:
         """Standardised outputs; see `in_units`."""
+        return self.head(self.features(image))
+
+    def features(self, image: Tensor) -> Tensor:
+        """(b, n) what the head reads, with dropout while training."""
         for module in self.body:
             image = module(image)
         # Flattened channel by channel, whatever the memory format.
-        features = image.contiguous().flatten(1)
-        return self.head(self.dropout(features))
+        return self.dropout(image.contiguous().flatten(1))
 
     def in_units(self, outputs: Tensor) -> Tensor:
         """Standardised outputs in the components' units."""

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -26,11 +27,14 @@ from gearshift.models.augmentation import AugmentationConfig, Augmenter, Batch
 from gearshift.models.catalogue import find_architecture, is_localiser
 from gearshift.models.dataset import PHI_LIMIT, Dataset
 from gearshift.models.evaluation import scores
+from gearshift.models.guide import Guide
 from gearshift.models.torch_network import PoseNetwork
 from gearshift.runtime.errors import ConfigurationError, NetworkError
 from gearshift.runtime.types import FloatArray
 
 SCHEMA_VERSION = 1
+VALIDATION_FRAMES = 2000
+"""At most about this many frames are looked at after each epoch."""
 logger = logging.getLogger(__name__)
 
 
@@ -45,16 +49,18 @@ class TrainingConfig:
     epochs: int = 30
     seed: int = 0
     batch: int = 64
-    learning_rate: float = 3e-3
+    learning_rate: float = 4e-3
     weight_decay: float = 0.02
     warmup: float = 0.06
-    dropout: float = 0.2
+    dropout: float = 0.1
     averaging: float = 0.998
     """Decay per step of the averaged weights, which are what is evaluated and exported."""
     beta: float = 0.05
     """Standardised error below which the loss is quadratic."""
     metric_share: float = 0.5
     teacher_share: float = 0.5
+    guide_share: float = 0.3
+    """Weight of the guide, coarser tasks that shape a pose network's features (see `Guide`)."""
     half: bool = True
     """bfloat16 autocast."""
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
@@ -88,18 +94,21 @@ class Trainer:
         self.epoch = 0
         self.history: list[Progress] = []
         self._data = data
-        self._validation = validation
+        self._validation = _thinned(validation) if validation is not None else None
         self._localiser = is_localiser(architecture)
         torch.manual_seed(config.seed)
         self.network = PoseNetwork(architecture, config.dropout)
         if not self._localiser:
             self.network.standardisation.copy_(torch.from_numpy(standardisation(data)))
         self.network.to(memory_format=torch.channels_last)
+        self._guide = Guide(self.network.head.in_features, data)
         self.averaged = PoseNetwork(architecture)
         self.averaged.load_state_dict(self.network.state_dict())
         self.averaged.to(memory_format=torch.channels_last).eval()
         self._teacher = teacher
-        self._optimiser = torch.optim.AdamW(_groups(self.network, config.weight_decay))
+        self._optimiser = torch.optim.AdamW(
+            _groups([*self.network.parameters(), *self._guide.parameters()], config.weight_decay)
+        )
         self._usable = np.flatnonzero(data.visible) if not self._localiser else np.arange(len(data))
         self._steps = max(1, len(self._usable) // config.batch)
         self._weights = _component_weights(self.network.standardisation[1], config.metric_share)
@@ -135,6 +144,7 @@ class Trainer:
             "history": [asdict(progress) for progress in self.history],
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
+            "guide": self._guide.state_dict(),
             "optimiser": self._optimiser.state_dict(),
         }
         part = path.with_suffix(".part")
@@ -148,17 +158,20 @@ class Trainer:
         document = read_checkpoint(path)
         if document["architecture"] != self.architecture.name:
             raise NetworkError(f"{path} is a checkpoint of {document['architecture']}")
-        if document["config"] != asdict(self.config):
-            changed = [
-                entry.name
-                for entry in fields(self.config)
-                if document["config"].get(entry.name) != asdict(self.config)[entry.name]
-            ]
+        config = asdict(self.config)
+        changed = [
+            entry.name
+            for entry in fields(self.config)
+            # A run may be given more or fewer epochs: the schedule is relative to their number.
+            if entry.name != "epochs" and document["config"].get(entry.name) != config[entry.name]
+        ]
+        if changed:
             raise NetworkError(f"{path} was trained with another {', '.join(changed)}")
         self.epoch = document["epoch"]
         self.history = [Progress(**progress) for progress in document["history"]]
         self.network.load_state_dict(document["network"])
         self.averaged.load_state_dict(document["averaged"])
+        self._guide.load_state_dict(document["guide"])
         self._optimiser.load_state_dict(document["optimiser"])
 
     def _train_epoch(self) -> float:
@@ -205,12 +218,15 @@ class Trainer:
     def _step(self, batch: Batch) -> float:
         image = (batch.image / 255).to(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.config.half):
-            outputs = self.network(image)
+            features = self.network.features(image)
+            outputs, guesses = self.network.head(features), self._guide(features)
             target = None
             if self._teacher is not None:
                 with torch.no_grad():
                     target = self._teacher(image)
         loss = self._loss(outputs.float(), batch, target)
+        if not self._localiser and self.config.guide_share:
+            loss = loss + self.config.guide_share * self._guide.loss(guesses.float(), batch)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
@@ -269,8 +285,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """The content of a checkpoint; raises NetworkError when it is none of ours."""
     try:
         document: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-    except (OSError, RuntimeError, ValueError) as error:
-        raise NetworkError(f"{path}: not a readable checkpoint ({error})") from error
+    except (OSError, RuntimeError, ValueError, UnpicklingError) as error:
+        raise NetworkError(f"{path}: not a readable checkpoint") from error
     if document.get("schema_version") != SCHEMA_VERSION:
         raise NetworkError(f"{path}: not a checkpoint of schema version {SCHEMA_VERSION}")
     return document
@@ -300,14 +316,18 @@ def configured(config: TrainingConfig, **changes: Any) -> TrainingConfig:
     return replace(config, **{key: value for key, value in changes.items() if value is not None})
 
 
-def _groups(network: PoseNetwork, weight_decay: float) -> list[dict[str, Any]]:
+def _groups(parameters: list[Tensor], weight_decay: float) -> list[dict[str, Any]]:
     """Only weights of convolutions and the head decay; scales and offsets do not."""
-    decayed = [p for p in network.parameters() if p.dim() > 1]
-    free = [p for p in network.parameters() if p.dim() <= 1]
+    decayed = [p for p in parameters if p.dim() > 1]
+    free = [p for p in parameters if p.dim() <= 1]
     return [
         {"params": decayed, "weight_decay": weight_decay},
         {"params": free, "weight_decay": 0.0},
     ]
+
+
+def _thinned(data: Dataset) -> Dataset:
+    return data.take(np.arange(0, len(data), max(1, len(data) // VALIDATION_FRAMES)))
 
 
 def _component_weights(deviation: Tensor, metric_share: float) -> Tensor:

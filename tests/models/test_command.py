@@ -1,0 +1,89 @@
+"""The command line, and the zoo that ships."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+
+import pytest
+
+from gearshift.models import command
+from gearshift.models.catalogue import architectures, find_architecture
+from gearshift.models.zoo_writer import GAP8_PROFILE, gap8_profile
+from gearshift.runtime.network import find_network, read_manifest, zoo_folder
+from gearshift.runtime.profile import read_profile
+
+
+def run(*arguments: str) -> int:
+    parser = argparse.ArgumentParser()
+    command.register(parser)
+    options = parser.parse_args(arguments)
+    code: int = options.run(options)
+    return code
+
+
+def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
+    script = (
+        "import sys; import gearshift.models.command; "
+        "print([m for m in ('torch', 'numpy', 'onnx', 'onnxruntime') if m in sys.modules])"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("action", ["cost", "list"])
+def test_views_need_neither_torch_nor_onnx(action: str) -> None:
+    script = (
+        "import sys\n"
+        "for name in ('torch', 'onnx', 'tqdm'): sys.modules[name] = None\n"
+        "import argparse; from gearshift.models import command\n"
+        "parser = argparse.ArgumentParser(); command.register(parser)\n"
+        f"options = parser.parse_args(['{action}']); sys.exit(options.run(options))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert shown.returncode == 0, shown.stderr
+
+
+def test_cost_prints_layers_and_the_fit(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("cost", "M1.0", "--fit") == 0
+    shown = capsys.readouterr().out
+    assert "depthwise1" in shown
+    assert "root mean square" in shown
+
+
+def test_cost_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("cost", "F1", "M1.0", "aux", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["schema_version"] == 1
+    assert document["networks"]["M1.0"]["mac"] == find_architecture("M1.0").mac
+    assert document["l2_bytes"]["needed_together"] <= document["l2_bytes"]["available"]
+
+
+def test_the_zoo_matches_its_manifest() -> None:
+    networks = read_manifest()["networks"]
+    assert {"F1", "F2", "M1.0", "aux"} <= set(networks)
+    for name, entry in networks.items():
+        assert find_network(name).verified_bytes()
+        assert entry["mac"] == architectures()[name].mac
+        assert entry["parameters"] == architectures()[name].parameters
+
+
+def test_the_zoo_profile_is_of_these_networks() -> None:
+    stored, fresh = read_profile(zoo_folder() / GAP8_PROFILE), gap8_profile()
+    assert stored.networks.keys() == fresh.networks.keys()
+    for name, profile in fresh.networks.items():
+        assert stored.networks[name].sha256 == profile.sha256
+        assert stored.networks[name].mean_ms == pytest.approx(profile.mean_ms)
+
+
+def test_list_shows_the_zoo(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("list") == 0
+    shown = capsys.readouterr().out
+    assert "M1.0" in shown
+    assert "* modelled" in shown
