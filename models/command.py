@@ -11,7 +11,7 @@ EXTRA = "train"
 
 
 def register(parser: argparse.ArgumentParser) -> None:
-    """Add the sub-commands; only `train` and `export` need torch."""
+    """Add the sub-commands; only `train`, `export` and `agree` need torch."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     _register_views(actions)
     _register_making(actions)
@@ -74,6 +74,13 @@ def _register_making(actions: argparse._SubParsersAction[argparse.ArgumentParser
     export.add_argument("--zoo", type=Path, metavar="DIR", help="folder of networks")
     export.add_argument("--float", type=Path, metavar="DIR", help="also write float ONNX here")
     export.set_defaults(run=_export)
+
+    agree = actions.add_parser("agree", help="distance to a PULP-Frontnet checkpoint on frames")
+    agree.add_argument("names", nargs="+", metavar="NAME", help="networks, or .onnx files")
+    agree.add_argument("--reference", type=Path, required=True, metavar="CHECKPOINT")
+    agree.add_argument("--frames", type=Path, required=True, metavar="DIR", help="160x96 PNG files")
+    agree.add_argument("--zoo", type=Path, metavar="DIR", help="folder of networks")
+    agree.set_defaults(run=_agree)
 
     profile = actions.add_parser("profile", help="write the zoo's modelled profile of a device")
     profile.add_argument("--device", choices=("gap8",), default="gap8")
@@ -176,6 +183,18 @@ def _export(args: argparse.Namespace) -> int:
         exported = export(checkpoint, args.data, zoo, float_folder=args.float)
         losses = ", ".join(f"{split} {100 * loss:+.1f} %" for split, loss in exported.loss.items())
         _write(f"{exported.path}: int8 against float: {losses or 'not measured'}")
+    return 0
+
+
+def _agree(args: argparse.Namespace) -> int:
+    from gearshift.models.inference import find_model, run_frames
+    from gearshift.models.pulp_frontnet import load_frontnet, read_frames, run_frontnet
+    from gearshift.models.tables import agreement_table
+
+    frames = read_frames(args.frames)
+    reference = run_frontnet(load_frontnet(args.reference), frames)
+    outputs = {name: run_frames(find_model(name, args.zoo), frames) for name in args.names}
+    _write(agreement_table(args.reference.stem, reference, outputs))
     return 0
 
 

@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gearshift.models.architecture import Architecture
 from gearshift.models.catalogue import find_architecture
 from gearshift.models.dataset import Dataset
@@ -15,7 +17,7 @@ from gearshift.models.evaluation import SUM, Interval, mae_interval, scores
 from gearshift.models.gap8 import CLOCK_HZ, L2_BYTES, CostModel, NetworkCost, gap8_model
 from gearshift.models.gap8 import ensemble_bytes as ensemble_bytes_of
 from gearshift.runtime.network import read_manifest
-from gearshift.runtime.types import FloatArray
+from gearshift.runtime.types import POSE_COMPONENTS, FloatArray
 
 SCHEMA_VERSION = 1
 
@@ -150,6 +152,26 @@ def difference_table(
     ]
     table = text_table([f"MAE of {second} - {first}", "95 % interval", "certain"], rows)
     return f"{table}\n{data.identity}: {int(data.scored.sum())} scored frames"
+
+
+def agreement_table(name: str, reference: FloatArray, outputs: Mapping[str, FloatArray]) -> str:
+    """Mean absolute difference of each network from a reference, and the reference's own spread."""
+    names = [component.name for component in POSE_COMPONENTS]
+    rows = []
+    for network, values in outputs.items():
+        errors = np.abs(values - reference)
+        for index, component in enumerate(POSE_COMPONENTS):
+            if component.angular:
+                errors[:, index] = np.abs(np.mod(errors[:, index] + np.pi, 2 * np.pi) - np.pi)
+        correlation = [np.corrcoef(values[:, i], reference[:, i])[0, 1] for i in range(len(names))]
+        mean = errors.mean(axis=0)
+        rows.append(
+            [network, *(f"{e:.3f} ({c:+.2f})" for e, c in zip(mean, correlation, strict=True))]
+        )
+    spread = reference.std(axis=0)
+    rows.append([f"{name}: standard deviation", *(f"{value:.3f}" for value in spread)])
+    note = f"mean absolute difference from {name} (correlation) over {len(reference)} frames"
+    return text_table(["network", *names], rows) + "\n" + note
 
 
 def _score(formats: Mapping[str, Mapping[str, float]] | None) -> str:
