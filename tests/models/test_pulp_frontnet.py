@@ -1,4 +1,4 @@
-"""Importing PULP-Frontnet's checkpoints: against the real ones where they are, else a made-up one."""
+"""Importing PULP-Frontnet's checkpoints: against the real ones where they are, or made up."""
 
 from __future__ import annotations
 
