@@ -10,7 +10,7 @@ occluding patches.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cache
 
 import torch
@@ -46,6 +46,17 @@ class AugmentationConfig:
     occluded: float = 0.1
     occlusion: float = 0.35
     """Largest side of a patch, as a share of the image's."""
+
+
+def scaled(strength: float) -> AugmentationConfig:
+    """Augmentation of a given strength: every range and share is scaled but mirroring."""
+    full = AugmentationConfig()
+    ranges = {
+        entry.name: strength * getattr(full, entry.name)
+        for entry in fields(full)
+        if entry.name not in {"mirrored", "occlusion"}
+    }
+    return replace(full, **ranges)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -158,7 +169,14 @@ def turn(batch: Batch, angles: Tensor, mirrored: Tensor, camera: Camera, grid: H
     flip[:, 1] = sign
     source = rotation * flip[:, None, :]
     image = batch.image.clone()
-    moved = torch.nonzero(mirrored | (angles != 0).any(dim=1)).flatten()
+    resampled = (angles != 0).any(dim=1)
+    if camera.cx == (camera.width - 1) / 2:
+        # Reversing the columns is the same as resampling them mirrored, only cheaper.
+        reversed_only = torch.nonzero(mirrored & ~resampled).flatten()
+        image[reversed_only] = batch.image[reversed_only].flip(-1)
+    else:
+        resampled = resampled | mirrored
+    moved = torch.nonzero(resampled).flatten()
     if len(moved):
         image[moved] = _resample(batch.image[moved], source[moved], camera)
     values = batch.values.clone()

@@ -59,6 +59,9 @@ def _register_making(actions: argparse._SubParsersAction[argparse.ArgumentParser
     train.add_argument("--learning-rate", type=float)
     train.add_argument("--weight-decay", type=float)
     train.add_argument("--dropout", type=float)
+    train.add_argument(
+        "--augmentation", type=float, metavar="SHARE", help="strength, 0 to 1 (default 1)"
+    )
     train.add_argument("--teacher", type=Path, metavar="CHECKPOINT", help="network to learn from")
     train.add_argument("--teacher-share", type=float, help="its weight in the loss")
     train.add_argument("--out", type=Path, default=Path("training"), metavar="DIR")
@@ -141,6 +144,7 @@ def _compare(args: argparse.Namespace) -> int:
 def _train(args: argparse.Namespace) -> int:
     import torch
 
+    from gearshift.models.augmentation import scaled
     from gearshift.models.catalogue import find_architecture
     from gearshift.models.dataset import load_dataset
     from gearshift.models.training import (
@@ -161,6 +165,7 @@ def _train(args: argparse.Namespace) -> int:
         weight_decay=args.weight_decay,
         dropout=args.dropout,
         teacher_share=args.teacher_share,
+        augmentation=scaled(args.augmentation) if args.augmentation is not None else None,
     )
     data = load_dataset(args.data, limit=args.limit)
     validation = load_dataset(args.val) if args.val is not None else None

@@ -102,6 +102,7 @@ class Trainer:
             self.network.standardisation.copy_(torch.from_numpy(standardisation(data)))
         self.network.to(memory_format=torch.channels_last)
         self._guide = Guide(self.network.head.in_features, data)
+        self._guide_share = config.guide_share
         self.averaged = PoseNetwork(architecture)
         self.averaged.load_state_dict(self.network.state_dict())
         self.averaged.to(memory_format=torch.channels_last).eval()
@@ -205,13 +206,14 @@ class Trainer:
             )
 
     def _set_rate(self, step: int) -> None:
-        """Linear warm-up, then half a cosine down to a hundredth."""
+        """Linear warm-up, then half a cosine down to a hundredth; the guide fades with it."""
         done = step / (self.config.epochs * self._steps)
         if done < self.config.warmup:
             factor = max(done / self.config.warmup, 0.01)
         else:
             along = (done - self.config.warmup) / (1 - self.config.warmup)
             factor = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * along))
+            self._guide_share = self.config.guide_share * factor
         for group in self._optimiser.param_groups:
             group["lr"] = self.config.learning_rate * factor
 
@@ -225,8 +227,8 @@ class Trainer:
                 with torch.no_grad():
                     target = self._teacher(image)
         loss = self._loss(outputs.float(), batch, target)
-        if not self._localiser and self.config.guide_share:
-            loss = loss + self.config.guide_share * self._guide.loss(guesses.float(), batch)
+        if not self._localiser and self._guide_share:
+            loss = loss + self._guide_share * self._guide.loss(guesses.float(), batch)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
