@@ -30,6 +30,7 @@ GAIN_CANDIDATES: Final[Mapping[str, tuple[float, ...]]] = {
 SEARCH_SHARES: Final = (0.15, 0.25, 0.35, 0.5, 0.7)
 """Shares of large runs at which the anchor filter is tuned."""
 SEARCH_ROUNDS: Final = 2
+HELD_FRAMES: Final = (1, 2, 3)
 ROW_GAINS: Final = ("alpha_small", "gamma", "alpha_large")
 GAIN_ROWS: Final = 4
 """Gains that are then refined by the time since large last ran, and into how many steps."""
@@ -123,17 +124,27 @@ def tune_anchor(trace: Trace, members: Members, calibration: Calibration) -> Cal
 
 
 def tune_smooth(trace: Trace, members: Members, calibration: Calibration) -> Calibration:
-    """Gains of the `smooth` filter on always-large: the control for what filters over time."""
-    from gearshift.runtime.policies import ALWAYS_LARGE
+    """Gains of the `smooth` filter on always-large, and apart from it on `hold`.
 
-    at = np.array([np.inf], dtype=np.float32)
-
-    def errors(candidate: Calibration) -> NDArray[np.float64]:
-        return _errors(trace, members, ALWAYS_LARGE, candidate, at, filter_name="smooth")
+    Both are controls for what filters over time, so they get gains of their own: `smooth.*`, and
+    `hold.smooth.*`, tuned over holding for 1 to 3 frames.
+    """
+    from gearshift.runtime.policies import ALWAYS_LARGE, HOLD
 
     best = calibration
-    for _ in range(SEARCH_ROUNDS):
-        best = _search_gains(best, "smooth", ("alpha_large", "beta_large"), errors)
+    for policy, at, prefix in ((HOLD, HELD_FRAMES, "hold.smooth"), (ALWAYS_LARGE, (0,), "smooth")):
+        thresholds = np.array(at, dtype=np.float32)
+
+        def errors(
+            candidate: Calibration, policy: Policy = policy, at: FloatArray = thresholds
+        ) -> NDArray[np.float64]:
+            return _errors(trace, members, policy, candidate, at, filter_name="smooth")
+
+        for _ in range(SEARCH_ROUNDS):
+            best = _search_gains(best, "smooth", ("alpha_large", "beta_large"), errors)
+        for name, values in list(best.parameters.items()):
+            if name.startswith("smooth."):
+                best = with_parameter(best, name.replace("smooth", prefix, 1), values)
     return best
 
 

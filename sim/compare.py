@@ -24,17 +24,24 @@ from gearshift.sim.headline import (
     Point,
     choose,
     chosen_headline,
+    error_at,
     gain_over,
     random_error,
     swept_headline,
 )
 from gearshift.sim.metrics import LatencySummary, Presence, presence, summarise_latency
 from gearshift.sim.sweep import threshold_grid
-from gearshift.sim.systems import SMOOTH, check_hashes, ensemble_systems, static_systems
+from gearshift.sim.systems import (
+    SMOOTH,
+    check_hashes,
+    ensemble_systems,
+    hold_systems,
+    static_systems,
+)
 from gearshift.sim.timing import Samples, compose
 from gearshift.sim.trace import Trace
 
-GRID = 60
+GRID = 70
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,23 +139,23 @@ def choose_on_val(
     for choice in choices:
         alone = evaluate(choice.system, val, once, weights)
         single[choice.system.name] = float(alone.latency(profile)[0, 0]), float(alone.error[0, 0])
-    for record in records:
-        for system in ensemble_systems(record):
-            grid = threshold_grid(
-                val,
-                system.members,
-                system.policy,
-                system.calibration,
-                count=GRID,
-                filter_name=system.filter_name,
-            )
-            found = evaluate(system, val, grid, weights)
-            latency, error = found.latency(profile)[0], found.error[0]
-            against = {
-                name: choose(latency, error, *single[name]) for name in _references(system, single)
-            }
-            choices.append(Choice(system, grid, against))
-            done(system.name)
+    swept = [s for record in records for s in ensemble_systems(record)]
+    for system in [*hold_systems(records), *swept]:
+        grid = threshold_grid(
+            val,
+            system.members,
+            system.policy,
+            system.calibration,
+            count=GRID,
+            filter_name=system.filter_name,
+        )
+        found = evaluate(system, val, grid, weights)
+        latency, error = found.latency(profile)[0], found.error[0]
+        against = {
+            name: choose(latency, error, *single[name]) for name in _references(system, single)
+        }
+        choices.append(Choice(system, grid, against))
+        done(system.name)
     return choices
 
 
@@ -184,16 +191,14 @@ def compare_split(
         for name, found in evaluations.items()
         for end in CostEnd
     }
-    roles = {r.name: {role: ref.name for role, ref in r.networks.items()} for r in records}
     rows: list[Row] = []
     comparisons: list[Comparison] = []
     for choice in choices:
         system, found = choice.system, evaluations[choice.system.name]
         line = lines[system.name, CostEnd.NOMINAL]
-        members = roles.get(system.ensemble, {})
         places: list[tuple[Point | None, int]] = list(choice.points.items()) or [(None, 0)]
         for point, index in places:
-            gains = _gains(line, index, members, lines) if choice.points else {}
+            gains = _gains(line, index, system, lines) if choice.points else {}
             rows.append(_row(found, point, index, profile=profile, samples=samples, gains=gains))
         comparisons += [
             Comparison(
@@ -233,17 +238,20 @@ def _headlines(
 
 
 def _gains(
-    line: Line,
-    index: int,
-    members: Mapping[NetworkRole, str],
-    lines: Mapping[tuple[str, CostEnd], Line],
+    line: Line, index: int, system: System, lines: Mapping[tuple[str, CostEnd], Line]
 ) -> dict[str, Interval]:
-    """How much lower the error is than that of chance at the same mean latency."""
+    """How much lower the error is than that of the controls at the same mean latency: chance, and
+    large with its output held (and filtered, for a system that filters)."""
     latency, error = line.at(index)
-    small, large = (
-        lines[members[role], CostEnd.NOMINAL] for role in (NetworkRole.SMALL, NetworkRole.LARGE)
-    )
-    return {"random": gain_over(error, random_error(latency, small, large))}
+    names = [system.members[role] for role in (NetworkRole.SMALL, NetworkRole.LARGE)]
+    small, large = (lines[name, CostEnd.NOMINAL] for name in names)
+    suffix = "" if system.filter_name == "none" else f" + {SMOOTH}"
+    gains = {}
+    if names[0] != names[1]:
+        gains["random"] = gain_over(error, random_error(latency, small, large))
+        held = lines[f"{names[1]} hold{suffix}", CostEnd.NOMINAL]
+        gains["hold"] = gain_over(error, error_at(held, latency))
+    return gains
 
 
 def _row(
@@ -270,7 +278,9 @@ def _row(
         point=point,
         threshold=float(found.thresholds[index]),
         error=error,
-        share_large=float(found.share_large[0, index]) if system.ensemble else float("nan"),
+        share_large=float(found.share_large[0, index])
+        if len(found.thresholds) > 1
+        else float("nan"),
         device_ms=summarise_latency(latency_per_combination(profile, found.members), counts),
         device_mj=float(found.energy(profile)[0, index]),
         host_ms=None if samples is None else compose(samples, system.members, counts),

@@ -118,11 +118,17 @@ def calibrate_ensembles(val: Trace, profile: Profile, say: Say) -> list[Ensemble
         records.append(EnsembleRecord(name, references, calibrate(val, members)))
     thresholds: dict[str, dict[str, dict[str, float]]] = {name: {} for name in ENSEMBLES}
     for choice in choose_on_val(records, val, profile, lambda name: say(f"{name}: choosing")):
-        if choice.points and not choice.system.policy.replay_only:
-            thresholds[choice.system.ensemble][choice.system.policy.name] = {
-                str(point): float(choice.thresholds[index])
-                for point, index in choice.points.items()
-            }
+        system = choice.system
+        if not choice.points or system.policy.replay_only:
+            continue
+        points = {str(p): float(choice.thresholds[index]) for p, index in choice.points.items()}
+        if system.ensemble:
+            thresholds[system.ensemble][system.policy.name] = points
+        elif system.filter_name == system.policy.filter_name:
+            # `hold` does not depend on small: it is the same in every ensemble with this large.
+            for name, members in ENSEMBLES.items():
+                if members[NetworkRole.LARGE] == system.members[NetworkRole.LARGE]:
+                    thresholds[name][system.policy.name] = points
     return [replace(record, thresholds=thresholds[record.name]) for record in records]
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.sim.bootstrap import Interval, interval
-from gearshift.sim.curve import lowest_where
+from gearshift.sim.curve import lowest_where, value_at
 
 Array = NDArray[np.float64]
 
@@ -145,6 +145,12 @@ def random_error(latency: Array, small: Line, large: Line) -> Array:
     share = np.clip((latency - small_latency) / (large_latency - small_latency), 0, 1)
     expected: Array = small_error + share * (large_error - small_error)
     return expected
+
+
+def error_at(line: Line, latency: Array) -> Array:
+    """Error (B,) of a system at a mean latency (B,), read from its curve; at its ends outside."""
+    ends = line.latency.min(axis=-1), line.latency.max(axis=-1)
+    return value_at(line.latency, line.error, np.clip(latency, *ends))
 
 
 def gain_over(error: Array, control_error: Array) -> Interval:

@@ -26,8 +26,12 @@ STYLES: Final[dict[str, dict[str, Any]]] = {
     "op-ahead": {"color": "#56B4E9", "linewidth": 1.2, "linestyle": (0, (5, 1.5))},
     "random": {"color": "#555555", "linewidth": 1.2, "linestyle": "--"},
     "every": {"color": "#999999", "linewidth": 1.2, "linestyle": "-."},
-    "hold": {"color": "#999999", "linewidth": 1.2, "linestyle": ":"},
     "oracle": {"color": "#E69F00", "linewidth": 1.2, "linestyle": (0, (1, 1))},
+}
+# Without an ensemble: large on every n-th frame, its output held in between.
+HELD_STYLES: Final[dict[str, dict[str, Any]]] = {
+    " hold": {"color": "#777777", "linewidth": 1.4, "linestyle": ":"},
+    " hold + smooth": {"color": "black", "linewidth": 1.4, "linestyle": (0, (4, 1, 1, 1))},
 }
 LEGEND: Final = {
     "op": "op (paper)",
@@ -37,7 +41,8 @@ LEGEND: Final = {
     "op-ahead": "op-ahead",
     "random": "random (control)",
     "every": "every n-th",
-    "hold": "hold",
+    " hold": "hold (control)",
+    " hold + smooth": "hold, filtered (control)",
     "oracle": "oracle (bound)",
 }
 # Of different size, since two points may be one threshold.
@@ -85,7 +90,7 @@ def draw_plane(path: Path, reports: Sequence[SplitReport], profile: Profile) -> 
         [handles[name] for name in order],
         order,
         loc="lower center",
-        ncols=4,
+        ncols=5,
         fontsize=9,
         frameon=False,
     )
@@ -122,7 +127,13 @@ def _draw_panel(panel: Axes, report: SplitReport, ensemble: str) -> dict[str, An
                     linewidth=1.6,
                     zorder=5,
                 )
-    single = [c for c in report.curves if not c.ensemble]
+    for curve in report.curves:
+        for name, style in HELD_STYLES.items():
+            if not curve.ensemble and len(curve.error) > 1 and curve.system.endswith(name):
+                (handles[LEGEND[name]],) = panel.plot(
+                    curve.latency_ms, curve.error, zorder=2.5, **style
+                )
+    single = [c for c in report.curves if len(c.error) == 1]
     _draw_networks(panel, single, [r for r in report.rows if r.ensemble == ensemble])
     _set_limits(panel, [c for c in report.curves if c.ensemble == ensemble], single)
     panel.locator_params(axis="x", nbins=6)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from gearshift.runtime.calibration import Calibration
 from gearshift.runtime.ensemble import EnsembleRecord
 from gearshift.runtime.errors import TraceError
-from gearshift.runtime.policies import ALWAYS_LARGE, ALWAYS_SMALL
+from gearshift.runtime.policies import ALWAYS_LARGE, ALWAYS_SMALL, HOLD
 from gearshift.runtime.policy import Policy
 from gearshift.runtime.registry import find_policy
 from gearshift.runtime.types import NetworkRole
@@ -24,11 +25,12 @@ POLICIES: Final = {
     "op-ahead": Kind.VARIANT,
     "random": Kind.BASELINE,
     "every": Kind.BASELINE,
-    "hold": Kind.BASELINE,
 }
 """What every ensemble is run with, beside the oracle."""
 SMOOTH: Final = "smooth"
 """The filter over time that always-large gets as the control for systems that filter."""
+HELD_SMOOTH: Final = "hold.smooth"
+"""Prefix of that filter's gains where outputs are held in between."""
 
 
 def ensemble_systems(record: EnsembleRecord) -> list[System]:
@@ -59,8 +61,8 @@ def ensemble_systems(record: EnsembleRecord) -> list[System]:
 def static_systems(records: Iterable[EnsembleRecord], trace: Trace) -> list[System]:
     """One system for every regression network of the trace, run alone on every frame.
 
-    A network that is small or large somewhere is a baseline, any other a control; and a control for
-    what filters over time is every ensemble's large with the `smooth` filter.
+    A network that is small or large somewhere is a baseline, any other a control. Controls for what
+    filters over time: every ensemble's large with the `smooth` filter.
     """
     calibrations: dict[str, Calibration] = {}
     larges: dict[str, Calibration] = {}
@@ -88,6 +90,30 @@ def static_systems(records: Iterable[EnsembleRecord], trace: Trace) -> list[Syst
         for name, calibration in larges.items()
     ]
     return systems
+
+
+def hold_systems(records: Iterable[EnsembleRecord]) -> list[System]:
+    """Large on every n-th frame, its output held in between, without and with the filter.
+
+    What a user would pick instead of two networks, so a control for every policy.
+    """
+    systems: dict[str, System] = {}
+    for record in records:
+        large, calibration = record.networks[NetworkRole.LARGE].name, record.calibration
+        members = {NetworkRole.SMALL: large, NetworkRole.LARGE: large}
+        plain = System(f"{large} hold", Kind.CONTROL, "", members, HOLD, calibration)
+        held = {
+            name.replace(HELD_SMOOTH, SMOOTH, 1): values
+            for name, values in calibration.parameters.items()
+            if name.startswith(HELD_SMOOTH)
+        }
+        tuned = replace(calibration, parameters={**calibration.parameters, **held})
+        smooth = replace(
+            plain, name=f"{plain.name} + {SMOOTH}", calibration=tuned, filter_name=SMOOTH
+        )
+        systems.setdefault(plain.name, plain)
+        systems.setdefault(smooth.name, smooth)
+    return list(systems.values())
 
 
 def check_hashes(records: Iterable[EnsembleRecord], trace: Trace) -> None:

@@ -73,6 +73,7 @@ def split_table(report: SplitReport, point: Point, profile: Profile) -> TextTabl
         "\n95 %",
         "large\n%",
         "against\nchance, %",
+        "against\nhold, %",
         *(("measured\nms mean", "measured\nms p99") if measured else ()),
         f"{profile.kind}\n{profile.device} ms",
         f"{profile.kind}\n{profile.device} mJ",
@@ -93,9 +94,10 @@ def split_table(report: SplitReport, point: Point, profile: Profile) -> TextTabl
         tuple(rows),
         (
             "MAE in m and rad; intervals by bootstrap over flights grouped by room and person. "
-            "Against chance: how much",
-            "lower (+) or higher (-) the error is than that of choosing at random at the same "
-            "mean latency, with its 95 % interval.",
+            "Against chance, hold: how much",
+            "lower (+) or higher (-) the error is than at the same mean latency that of choosing "
+            "at random, and of large on every",
+            "n-th frame with its output held (filtered likewise, for what filters).",
             *((f"presence, {said}",) if said else ()),
         ),
     )
@@ -171,7 +173,7 @@ def _by_system(report: SplitReport) -> dict[tuple[str, str], dict[CostEnd, Compa
     """Comparisons by (system, reference), without those that are no more than a yardstick."""
     found: dict[tuple[str, str], dict[CostEnd, Comparison]] = {}
     for comparison in report.comparisons:
-        if not comparison.system.endswith((" random", " hold")):
+        if not comparison.system.endswith(" random"):
             key = (comparison.system, comparison.reference)
             found.setdefault(key, {})[comparison.end] = comparison
     return found
@@ -215,7 +217,7 @@ def readme_text(reports: Sequence[SplitReport], profile: Profile, host: Profile 
         first: dict[str, str] = {}
         for (system, reference), ends in _by_system(report).items():
             brief = first.setdefault(system, reference) == reference or SMOOTH in reference
-            if brief and kinds[system] in (Kind.PAPER, Kind.OURS, Kind.BOUND):
+            if brief and kinds[system] not in (Kind.BASELINE, Kind.VARIANT):
                 cells = _headline_cells(ends[CostEnd.NOMINAL].headlines)
                 figures.append((f"{system}, {report.split}", reference, *cells))
     headlines = TextTable(
@@ -243,7 +245,7 @@ def _cells(row: Row, names: Sequence[str], *, measured: bool) -> tuple[str, ...]
         f"{total.value:.3f}",
         f"{total.low:.3f}-{total.high:.3f}",
         "" if math.isnan(row.share_large) else f"{100 * row.share_large:.0f}",
-        _interval(row.gains["random"]) if "random" in row.gains else "",
+        *(_interval(row.gains[c], 0) if c in row.gains else "" for c in ("random", "hold")),
     ]
     if measured and row.host_ms is not None:
         cells += [f"{row.host_ms.mean_ms:.3f}", f"{row.host_ms.p99_ms:.3f}"]
