@@ -69,6 +69,7 @@ def draw_plane(path: Path, reports: Sequence[SplitReport], profile: Profile) -> 
             panel.set_title(
                 f"{ensemble} on {report.split} ({report.flights} flights)", fontsize=11, loc="left"
             )
+        _set_limits(line, reports, ensemble)
         line[0].set_ylabel("MAE summed over components (m, rad)")
     for panel in panels[-1]:
         panel.set_xlabel(f"mean latency per frame, {profile.kind}, {profile.device} (ms)")
@@ -135,7 +136,6 @@ def _draw_panel(panel: Axes, report: SplitReport, ensemble: str) -> dict[str, An
                 )
     single = [c for c in report.curves if len(c.error) == 1]
     _draw_networks(panel, single, [r for r in report.rows if r.ensemble == ensemble])
-    _set_limits(panel, [c for c in report.curves if c.ensemble == ensemble], single)
     panel.locator_params(axis="x", nbins=6)
     panel.grid(visible=True, color="0.92", linewidth=0.8)
     panel.set_axisbelow(True)
@@ -175,17 +175,19 @@ def _draw_networks(panel: Axes, single: Sequence[Curve], rows: Sequence[Row]) ->
         panel.axvline(float(large.latency_ms[0]), color="0.75", linewidth=0.9, zorder=1)
 
 
-def _set_limits(panel: Axes, curves: Sequence[Curve], single: Sequence[Curve]) -> None:
-    """Show what lies around the two networks; `hold` may run out at the top."""
-    inside = [c for c in curves if c.kind is not Kind.BASELINE]
+def _set_limits(panels: Sequence[Axes], reports: Sequence[SplitReport], ensemble: str) -> None:
+    """Show what lies around the two networks on any split; `hold` may run out of the picture."""
+    curves = [c for r in reports for c in r.curves]
+    inside = [c for c in curves if c.ensemble == ensemble]
     cheap = min(float(c.latency_ms.min()) for c in inside)
-    right = max(float(c.latency_ms.max()) for c in curves)
-    shown = [c for c in single if float(c.latency_ms[0]) >= 0.98 * cheap]
+    right = max(float(c.latency_ms.max()) for c in inside)
+    shown = [c for c in curves if len(c.error) == 1 and float(c.latency_ms[0]) >= 0.98 * cheap]
     low = min(float(np.nanmin(c.error)) for c in [*inside, *shown])
     high = max(float(c.error[0]) for c in shown)
     span = high - low
-    panel.set_ylim(low - 0.06 * span, high + 0.12 * span)
-    panel.set_xlim(cheap - 0.06 * (right - cheap), right + 0.06 * (right - cheap))
+    for panel in panels:
+        panel.set_ylim(low - 0.06 * span, high + 0.12 * span)
+        panel.set_xlim(cheap - 0.06 * (right - cheap), right + 0.06 * (right - cheap))
 
 
 def _point_labels() -> list[str]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 HELP = "fly recordings again through an ensemble and a policy: errors, latency, choices"
 EXTRA = "replay"
+TABLE_WIDTH = 100
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -107,7 +108,9 @@ def _run(options: argparse.Namespace) -> int:
         if filter_name != "none":
             title += f", filter {filter_name}"
         title += f", {settings.clock} clock, {len(flights)} recordings"
-        Console().print(replay_table(title, summary, components, source).rich())
+        console = Console()
+        wide = Console(width=max(console.width, TABLE_WIDTH), soft_wrap=True)
+        wide.print(replay_table(title, summary, components, source).rich())
     return 0
 
 

@@ -13,7 +13,6 @@ from gearshift.sim.compare import Comparison, Row, SplitReport
 from gearshift.sim.cost import CostEnd
 from gearshift.sim.evaluate import Kind
 from gearshift.sim.headline import PAPER, Headline, Point
-from gearshift.sim.systems import SMOOTH
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -180,53 +179,75 @@ def _by_system(report: SplitReport) -> dict[tuple[str, str], dict[CostEnd, Compa
 
 
 def readme_text(reports: Sequence[SplitReport], profile: Profile, host: Profile | None) -> str:
-    """The two tables of the README: the systems at equal error, and their headline figures."""
-    point = Point.EQUAL_ERROR
-    shown = (Kind.BASELINE, Kind.CONTROL, Kind.PAPER, Kind.OURS, Kind.BOUND)
-    rows: dict[str, list[str]] = {}
+    """The two tables of the README: the networks alone, and what adapting between them gives."""
+    alone: dict[str, list[str]] = {}
     for report in reports:
-        for row in _ordered(report.rows):
-            if row.point in (None, point) and row.kind in shown:
+        for row in report.rows:
+            if row.point is None:
                 total = row.error["sum"]
-                cells = rows.setdefault(row.system, [])
+                cells = alone.setdefault(row.system, [])
                 cells.append(f"{total.value:.3f} [{total.low:.3f}, {total.high:.3f}]")
-    last = {row.system: row for row in reports[-1].rows if row.point in (None, point)}
-    body = []
-    for system, cells in rows.items():
-        row = last[system]
-        large = "" if math.isnan(row.share_large) else f"{100 * row.share_large:.0f}"
-        here = "" if row.host_ms is None else f"{row.host_ms.mean_ms:.3f}"
-        body.append((system, *cells, large, here, f"{row.device_ms.mean_ms:.1f}"))
-    systems = TextTable(
-        "Every system at the threshold that on val keeps always-large's error at least latency",
+    last = {row.system: row for row in reports[-1].rows if row.point is None}
+    networks = TextTable(
+        "The networks alone",
+        (
+            "network",
+            *(f"MAE on {r.split}, x + y + z [m] + phi [rad]" for r in reports),
+            "ms, measured" + (f" on {host.device}" if host else ""),
+            f"ms, {profile.kind}, {profile.device}",
+            f"mJ, {profile.kind}",
+        ),
+        tuple(
+            (
+                system,
+                *cells,
+                _number(row.host_ms.mean_ms if row.host_ms else math.nan, 3),
+                _number(row.device_ms.mean_ms, 1),
+                _number(row.device_mj, 2),
+            )
+            for system, cells in alone.items()
+            for row in (last[system],)
+        ),
+    )
+    adaptive = TextTable(
+        "Adapting, against the large network alone, in per cent [95 % interval], thresholds chosen "
+        "on val",
         (
             "system",
-            *(f"MAE {r.split}, x + y + z [m] + phi [rad]" for r in reports),
-            f"frames on large, {reports[-1].split}, %",
-            "ms, measured" + (f", {host.device}" if host else ""),
-            f"ms, {profile.kind}, {profile.device}",
+            *(
+                f"{PAPER_LABEL[p]} (paper {PAPER[p]:.0f} %), {r.split}"
+                for p in Point
+                for r in reports
+            ),
         ),
-        tuple(body),
+        tuple((system, *cells) for system, cells in _brief(reports).items()),
     )
-    heads = [
-        f"{PAPER_LABEL[p]} (paper {PAPER[p]:.0f} %){way}" for p in Point for way in ("", ", swept")
-    ]
+    return f"{networks.markdown()}\n\n{adaptive.markdown()}\n"
+
+
+def _brief(reports: Sequence[SplitReport]) -> dict[str, list[str]]:
+    """The three figures of each system against always-large on every split, without variants."""
     kinds = {row.system: row.kind for report in reports for row in report.rows}
-    figures = []
+    against: list[dict[str, Sequence[Headline]]] = []
     for report in reports:
-        first: dict[str, str] = {}
-        for (system, reference), ends in _by_system(report).items():
-            brief = first.setdefault(system, reference) == reference or SMOOTH in reference
-            if brief and kinds[system] not in (Kind.BASELINE, Kind.VARIANT):
-                cells = _headline_cells(ends[CostEnd.NOMINAL].headlines)
-                figures.append((f"{system}, {report.split}", reference, *cells))
-    headlines = TextTable(
-        "The paper's three figures, per cent, thresholds chosen on val, then read from the test "
-        "split's own curve (swept, the paper's way)",
-        ("system", "against", *heads),
-        tuple(figures),
-    )
-    return f"{systems.markdown()}\n\n{headlines.markdown()}\n"
+        found: dict[str, Sequence[Headline]] = {}
+        for (system, _), ends in _by_system(report).items():
+            # Always-large is the first that a system is held against.
+            found.setdefault(system, ends[CostEnd.NOMINAL].headlines)
+        against.append(found)
+    rows: dict[str, list[str]] = {}
+    for kind in (Kind.PAPER, Kind.OURS, Kind.CONTROL, Kind.BOUND):
+        for system in against[0]:
+            if kinds[system] is not kind:
+                continue
+            cells = rows.setdefault(system, [])
+            for point in Point:
+                for found in against:
+                    headline = _pick(found[system], point, swept=False)
+                    latency = point is Point.EQUAL_ERROR
+                    figure = headline.latency_cut if latency else headline.error_cut
+                    cells.append(_interval(figure, 0 if latency else 1))
+    return rows
 
 
 _ORDER = (Kind.BASELINE, Kind.CONTROL, Kind.PAPER, Kind.OURS, Kind.VARIANT, Kind.BOUND)
@@ -256,20 +277,12 @@ def _cells(row: Row, names: Sequence[str], *, measured: bool) -> tuple[str, ...]
     return tuple(cells)
 
 
-def _headline_cells(headlines: Sequence[Headline]) -> list[str]:
-    cells = []
-    for point in Point:
-        for swept in (False, True):
-            found = _pick(headlines, point, swept=swept)
-            if point is Point.EQUAL_ERROR:
-                cells.append(_interval(found.latency_cut, 0))
-            else:
-                cells.append(_interval(found.error_cut))
-    return cells
-
-
 def _pick(headlines: Sequence[Headline], point: Point, *, swept: bool) -> Headline:
     return next(h for h in headlines if h.point is point and h.swept is swept)
+
+
+def _number(value: float, digits: int) -> str:
+    return "" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def _interval(figure: Interval, digits: int = 1) -> str:

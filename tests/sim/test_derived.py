@@ -35,7 +35,7 @@ def test_everything_is_rebuilt_once_and_then_current(world, checkout, monkeypatc
         "docs/plane.png",
     ]
     text = (checkout / "README.md").read_text()
-    assert text.startswith("# T\n\n<!-- figures:readme -->\n**Every system")
+    assert text.startswith("# T\n\n<!-- figures:readme -->\n**The networks alone**")
     assert "| D1 op |" in text
     assert text.endswith("<!-- /figures -->\n\nend\n")
     assert derived.stale(checkout) == []
