@@ -214,13 +214,12 @@ def readme_text(reports: Sequence[SplitReport], profile: Profile, host: Profile 
         "on val",
         (
             "system",
-            *(
-                f"{PAPER_LABEL[p]} (paper {PAPER[p]:.0f} %), {r.split}"
-                for p in Point
-                for r in reports
-            ),
+            *(f"{PAPER_LABEL[p]}, {r.split}" for p in Point for r in reports),
         ),
-        tuple((system, *cells) for system, cells in _brief(reports).items()),
+        (
+            ("the paper's best", *(f"+{PAPER[p]:.0f}" for p in Point for _ in reports)),
+            *((system, *cells) for system, cells in _brief(reports).items()),
+        ),
     )
     return f"{networks.markdown()}\n\n{adaptive.markdown()}\n"
 
