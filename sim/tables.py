@@ -168,6 +168,28 @@ def error_table(report: SplitReport, profile: Profile) -> TextTable:
     )
 
 
+def verdicts(report: SplitReport) -> list[str]:
+    """In words, which systems beat the controls at the point of equal latency chosen on val."""
+    lines = []
+    controls = {
+        "random": "choosing at random at its own mean latency",
+        "hold": "large on every n-th frame, held in between, at its own mean latency",
+    }
+    for control, text in controls.items():
+        found: dict[str, list[str]] = {"better than": [], "no different from": [], "worse than": []}
+        for row in report.rows:
+            gain = row.gains.get(control)
+            if row.point is Point.EQUAL_LATENCY and gain and row.kind in (Kind.PAPER, Kind.OURS):
+                word = "better than" if gain.low > 0 else "no different from"
+                found["worse than" if gain.high < 0 else word].append(row.system)
+        lines += [
+            f"{report.split}, {word} {text}: {', '.join(systems)}"
+            for word, systems in found.items()
+            if systems
+        ]
+    return lines
+
+
 def _by_system(report: SplitReport) -> dict[tuple[str, str], dict[CostEnd, Comparison]]:
     """Comparisons by (system, reference), without those that are no more than a yardstick."""
     found: dict[tuple[str, str], dict[CostEnd, Comparison]] = {}
@@ -221,7 +243,9 @@ def readme_text(reports: Sequence[SplitReport], profile: Profile, host: Profile 
             *((system, *cells) for system, cells in _brief(reports).items()),
         ),
     )
-    return f"{networks.markdown()}\n\n{adaptive.markdown()}\n"
+    said = [f"- {line}" for report in reports for line in verdicts(report)]
+    closing = ["At the thresholds chosen on val for equal latency (95 % intervals):", "", *said]
+    return "\n\n".join([networks.markdown(), adaptive.markdown(), "\n".join(closing)])
 
 
 def _brief(reports: Sequence[SplitReport]) -> dict[str, list[str]]:

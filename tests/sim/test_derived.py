@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from gearshift.runtime.errors import ConfigurationError
-from gearshift.sim import derived
+from gearshift.sim import derived, figures
 from gearshift.sim.figures import rebuild
 
 
@@ -57,7 +58,7 @@ def test_everything_is_rebuilt_once_and_then_current(world, checkout, monkeypatc
 
 
 def without_timing(monkeypatch) -> None:
-    from gearshift.sim import figures, main_job
+    from gearshift.sim import main_job
 
     def quick(**options):
         return main_job.run_comparison(**options, timing=False, resamples=20)
@@ -78,4 +79,7 @@ def test_what_is_shipped_is_current() -> None:
         root = derived.find_root()
     except ConfigurationError:
         pytest.skip("not in a checkout")
+    listed = json.loads((root / derived.DERIVED).read_text())["files"].keys()
+    made = {*figures.TRACES.values(), figures.ENSEMBLES_FILE, figures.BASELINE, figures.PLANE}
+    assert listed >= made | {"README.md#figures", figures.PROFILE}
     assert derived.stale(root) == []
