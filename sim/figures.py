@@ -18,7 +18,7 @@ from gearshift.runtime.ensemble import (
     write_ensembles,
 )
 from gearshift.runtime.errors import ConfigurationError
-from gearshift.runtime.network import read_manifest
+from gearshift.runtime.network import MANIFEST_NAME, read_manifest
 from gearshift.runtime.profile import Profile, read_profile
 from gearshift.runtime.types import NetworkRole
 from gearshift.sim import derived, gate
@@ -28,6 +28,7 @@ from gearshift.sim.cost import check_profile
 from gearshift.sim.headline import Point
 from gearshift.sim.main_job import Compared, run_comparison
 from gearshift.sim.make_trace import find_recordings, load_networks, make_trace
+from gearshift.sim.network_tables import networks_text
 from gearshift.sim.plane import draw_plane
 from gearshift.sim.tables import error_table, latency_table, readme_text, split_table
 from gearshift.sim.trace import Trace, read_trace, write_trace
@@ -160,7 +161,7 @@ def _write_baseline(root: Path) -> None:
 
 def _documents(root: Path, say: Say, *, force: bool) -> list[str]:
     """Tables between markers, and the picture."""
-    sources = [ENSEMBLES_FILE, PROFILE, *TRACES.values()]
+    sources = [ENSEMBLES_FILE, PROFILE, f"{ZOO}/{MANIFEST_NAME}", *TRACES.values()]
     pages = [f"{p}{derived.BLOCKS}" for p in documents_with_blocks(root)]
     names = [*pages, PLANE]
     if not force and all(derived.is_current(root, name, sources) for name in names):
@@ -169,7 +170,9 @@ def _documents(root: Path, say: Say, *, force: bool) -> list[str]:
     compared = run_comparison(
         zoo=root / ZOO, traces=root / "sim/data/traces", profile=str(root / PROFILE)
     )
-    blocks = figure_blocks(compared)
+    traces = [read_trace(root / TRACES[split]) for split in SPLITS]
+    networks = networks_text(read_manifest(root / ZOO), compared.device, traces)
+    blocks = figure_blocks(compared) | {"networks": networks}
     for page in pages:
         derived.fill_blocks(root / page.removesuffix(derived.BLOCKS), blocks)
     draw_plane(root / PLANE, compared.splits, compared.device)

@@ -204,7 +204,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         content = reader(name, seed)
         (zoo / f"{name}.onnx").write_bytes(content)
         sha256 = hashlib.sha256(content).hexdigest()
-        entries[name] = {"file": f"{name}.onnx", "sha256": sha256}
+        entries[name] = {
+            "file": f"{name}.onnx",
+            "sha256": sha256,
+            "mac": round(1e6 * ms),
+            "parameters": 1000,
+            "architecture": "linear",
+        }
         profiles[name] = NetworkProfile(sha256, ms, ms, ms, ms, ms, 0, 0.1 * ms, 0.9 * ms, 1.1 * ms)
     manifest = {"schema_version": 1, "networks": entries}
     (zoo / "manifest.json").write_text(json.dumps(manifest))

@@ -18,6 +18,7 @@ def checkout(world, tmp_path: Path) -> Path:
     shutil.copytree(world.zoo, root / "models" / "zoo")
     (root / "models" / "zoo" / "ensembles.json").unlink()
     (root / "docs").mkdir()
+    (root / "docs" / "models.md").write_text("<!-- figures:networks -->\n<!-- /figures -->\n")
     (root / "README.md").write_text("# T\n\n<!-- figures:readme -->\n<!-- /figures -->\n\nend\n")
     return root
 
@@ -33,11 +34,13 @@ def test_everything_is_rebuilt_once_and_then_current(world, checkout, monkeypatc
         "models/zoo/ensembles.json",
         "sim/data/baseline.json",
         "README.md#figures",
+        "docs/models.md#figures",
         "docs/plane.png",
     ]
     text = (checkout / "README.md").read_text()
     assert text.startswith("# T\n\n<!-- figures:readme -->\n**The networks alone**")
     assert "| D1 op |" in text
+    assert "| F1 above M1.0 | +" in (checkout / "docs" / "models.md").read_text()
     assert text.endswith("<!-- /figures -->\n\nend\n")
     assert derived.stale(checkout) == []
     assert rebuild(checkout, None, said.append) == []
@@ -46,7 +49,8 @@ def test_everything_is_rebuilt_once_and_then_current(world, checkout, monkeypatc
     assert derived.stale(checkout) == []
     (checkout / "README.md").write_text(text.replace("| D1 op |", "| D1 up |"))
     assert derived.stale(checkout) == ["README.md#figures is not what 'make figures' wrote"]
-    assert rebuild(checkout, None, said.append) == ["README.md#figures", "docs/plane.png"]
+    documents = ["README.md#figures", "docs/models.md#figures", "docs/plane.png"]
+    assert rebuild(checkout, None, said.append) == documents
     assert derived.stale(checkout) == []
 
     with (checkout / "models" / "zoo" / "F1.onnx").open("ab") as stream:
