@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gearshift.runtime.ensemble import EnsembleRecord
+    from gearshift.runtime.ensemble import Ensemble, EnsembleRecord
     from gearshift.runtime.policy import Policy
     from gearshift.sim.replay import ReplaySettings
 
@@ -24,7 +24,8 @@ def register(parser: argparse.ArgumentParser) -> None:
         "  gearshift replay flight.mcap --ensemble D1 --policy op --threshold 0.4\n"
         "  gearshift replay flights/ --ensemble D2 --policy anchor --threshold equal-error\n"
         "  gearshift replay flight.mcap --ensemble D1 --policy op --threshold=-inf \\\n"
-        "      --clock real --profile gap8 --csv frames.csv"
+        "      --clock real --profile gap8 --csv frames.csv\n"
+        "  gearshift replay flown.mcap --ensemble D1 --policy op --threshold 0.4 --decisions"
     )
     parser.add_argument("recordings", nargs="+", type=Path, metavar="RECORDING_OR_DIR")
     parser.add_argument("--ensemble", required=True, metavar="NAME", help="of the zoo, e.g. D1")
@@ -46,6 +47,11 @@ def register(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--truncated", action="store_true", help="read a cut-off recording to its last whole frame"
+    )
+    parser.add_argument(
+        "--decisions",
+        action="store_true",
+        help="recompute recorded decisions from recorded outputs; exit 1 when one differs",
     )
     parser.add_argument("--zoo", type=Path, metavar="DIR", help="networks and ensembles.json")
     parser.add_argument(
@@ -80,6 +86,8 @@ def _run(options: argparse.Namespace) -> int:
     threshold = parse_threshold(options.threshold, record, policy)
     ensemble = load_ensemble(options.ensemble, options.zoo)
     settings, source = _settings(options, policy, threshold, record)
+    if options.decisions:
+        return _recompute(paths, ensemble, settings)
     flights = [replay_recording(p, ensemble, settings, options.record) for p in progress_bar(paths)]
     components = ensemble.small.network.components
     summary = summarise(flights, components)
@@ -112,6 +120,24 @@ def _run(options: argparse.Namespace) -> int:
         wide = Console(width=max(console.width, TABLE_WIDTH), soft_wrap=True)
         wide.print(replay_table(title, summary, components, source).rich())
     return 0
+
+
+def _recompute(paths: list[Path], ensemble: Ensemble, settings: ReplaySettings) -> int:
+    import sys
+
+    from gearshift.sim.redecide import recompute
+
+    differing = 0
+    for path in paths:
+        found = recompute(path, ensemble, settings)
+        differing += found.differing
+        timed = f", {found.timed} hung on a deadline" if found.timed else ""
+        sys.stdout.write(
+            f"{path}: {found.decisions} decisions recomputed, {found.differing} differ{timed}\n"
+        )
+        for line in found.differences:
+            sys.stdout.write(f"  {line}\n")
+    return int(differing > 0)
 
 
 def parse_threshold(text: str | None, record: EnsembleRecord, policy: Policy) -> float | None:

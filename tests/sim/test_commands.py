@@ -138,6 +138,21 @@ def test_a_replay_can_be_recorded_with_its_decisions(world, tmp_path) -> None:
     assert all(entry.truth is not None for entry in entries)
 
 
+@pytest.mark.parametrize("policy", ["op", "aux-hlc", "anchor", "hold", "op-ahead"])
+def test_recorded_decisions_are_recomputed_exactly(world, tmp_path, capsys, policy: str) -> None:
+    source, out = world.flights / "known" / "1.mcap", tmp_path / "out.mcap"
+    chosen = ["--ensemble", "D1", "--policy", policy, "--zoo", str(world.zoo)]
+    level = ["--threshold", {"hold": "1.5", "op-ahead": "0.7"}.get(policy, "equal-latency")]
+    assert world.run("replay", str(source), *chosen, *level, "--record", str(out)) == 0
+    capsys.readouterr()
+    assert world.run("replay", str(out), *chosen, *level, "--decisions") == 0
+    assert "20 decisions recomputed, 0 differ" in capsys.readouterr().out
+    assert world.run("replay", str(out), *chosen, "--threshold=-inf", "--decisions") == 1
+    assert "frame" in capsys.readouterr().out
+    assert world.run("replay", str(source), *chosen, *level, "--decisions") == 1
+    assert "has no decisions" in capsys.readouterr().err
+
+
 def test_trace_make_and_info(world, tmp_path, capsys) -> None:
     out = tmp_path / "t.npz"
     arguments = ["make", str(world.flights / "known"), "--zoo", str(world.zoo), "--out", str(out)]
