@@ -1,0 +1,201 @@
+"""`gearshift recordings`: convert other people's recordings into ours, and look into them."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gearshift.sim.recordings.convert import Converted
+    from gearshift.sim.recordings.images import Crop
+    from gearshift.sim.recordings.source import ReaderOptions, SourceFrame
+
+HELP = "convert other recordings (pickles, folders, bags, HDF5, videos), and look into them"
+EXTRA = "recordings"
+# Kept equal to source.FORMATS by a test; naming it here keeps --help instant.
+FORMATS = ("frontnet", "ros", "nanocockpit", "folder", "hdf5", "video")
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the sub-commands `convert` and `info`."""
+    parser.epilog = (
+        "examples:\n"
+        "  gearshift recordings convert 160x96StrangersTestset.pickle out.mcap --rate 30\n"
+        "  gearshift recordings convert flight.bag out.mcap --image-topic /camera/image_raw \\\n"
+        "      --pose-topic /optitrack/head --drone-topic /optitrack/drone --camera hfov=65\n"
+        "  gearshift recordings convert frames/ out.mcap --labels poses.csv --rate 30\n"
+        "  gearshift recordings info out.mcap --json"
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    _register_convert(actions.add_parser("convert", help="write one input as one recording"))
+    info = actions.add_parser("info", help="what recordings and other inputs hold")
+    info.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    info.add_argument("--json", action="store_true", help="for machines")
+    info.add_argument(
+        "--truncated", action="store_true", help="read a cut-off recording to its last whole frame"
+    )
+    info.set_defaults(run=_info)
+
+
+def _register_convert(convert: argparse.ArgumentParser) -> None:
+    convert.add_argument("input", type=Path, metavar="IN", help="file or folder")
+    convert.add_argument("output", type=Path, metavar="OUT.mcap")
+    convert.add_argument("--format", choices=FORMATS, help="default: what the input looks like")
+    convert.add_argument("--force", action="store_true", help="replace OUT.mcap if it exists")
+    frames = convert.add_argument_group("frames")
+    frames.add_argument("--rate", type=float, metavar="HZ", help="instead of time stamps")
+    frames.add_argument("--camera", metavar="FILE.json|hfov=DEG", help="of the images in IN")
+    frames.add_argument("--crop", metavar="WxH+X+Y", help="before --resize")
+    frames.add_argument("--resize", metavar="WxH", help="intrinsics are scaled too")
+    frames.add_argument("--scale", type=float, metavar="S", help="multiply pixels, e.g. 0.25, 255")
+    frames.add_argument("--channels", choices=("rgb", "bgr"), help="order of colours in IN")
+    frames.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="attributes",
+        help="say it about the flight: room=lab, person=a, split=known",
+    )
+    where = convert.add_argument_group("where things are")
+    where.add_argument("--labels", type=Path, metavar="CSV", help="of a folder or a video")
+    where.add_argument("--image-topic", metavar="TOPIC", help="of a bag")
+    where.add_argument("--pose-topic", metavar="TOPIC", help="of a bag: pose of the head")
+    where.add_argument(
+        "--drone-topic", metavar="TOPIC", help="pose of the drone in the head's world frame"
+    )
+    where.add_argument("--stamp", choices=("header", "log"), default="header", help="of a bag")
+    where.add_argument("--images", metavar="DATASET", help="of an HDF5 file")
+    where.add_argument("--poses", metavar="DATASET", help="of an HDF5 file")
+    where.add_argument("--times", metavar="DATASET", help="of an HDF5 file")
+    where.add_argument(
+        "--memory", type=float, default=2.0, metavar="GB", help="for a pickle's rows (default: 2)"
+    )
+    convert.set_defaults(run=_convert)
+
+
+def _convert(options: argparse.Namespace) -> int:
+    import sys
+
+    from gearshift.runtime.errors import ConfigurationError
+    from gearshift.sim.recordings.convert import ConvertOptions, convert
+    from gearshift.sim.recordings.source import find_reader
+
+    if options.output.exists() and not options.force:
+        raise ConfigurationError(f"{options.output} exists; replace it with --force")
+    if options.output.exists() and options.output.resolve() == options.input.resolve():
+        raise ConfigurationError(f"{options.output} is the input")
+    settings = ConvertOptions(
+        rate=_above_zero(options.rate, "--rate"),
+        camera=options.camera,
+        crop=parse_crop(options.crop),
+        size=parse_size(options.resize),
+        scale=_above_zero(options.scale, "--scale"),
+        attributes=_attributes(options.attributes),
+    )
+    reader = find_reader(options.input, options.format)
+    source = reader.open_source(options.input, _reader_options(options))
+    done = convert(source, options.input.name, options.output, settings, progress_bar)
+    for warning in dict.fromkeys(done.warnings):
+        sys.stderr.write(f"gearshift: warning: {warning}\n")
+    sys.stdout.write(_summary(options.output, reader.NAME, done))
+    return 0
+
+
+def _reader_options(options: argparse.Namespace) -> ReaderOptions:
+    from gearshift.sim.recordings.source import ReaderOptions
+
+    memory = _above_zero(options.memory, "--memory")
+    return ReaderOptions(
+        labels=options.labels,
+        image_topic=options.image_topic,
+        pose_topic=options.pose_topic,
+        drone_topic=options.drone_topic,
+        stamp=options.stamp,
+        images=options.images,
+        poses=options.poses,
+        times=options.times,
+        channels=options.channels,
+        memory=int((memory or 2.0) * 1e9),
+    )
+
+
+def _summary(path: Path, name: str, done: Converted) -> str:
+    seconds = (done.end_ns - done.start_ns) / 1e9
+    truth = f"{done.labelled} with ground truth ({done.visible} with the head in view)"
+    return (
+        f"{path}: {done.frames} frames of {done.width}x{done.height}, {seconds:.1f} s, "
+        f"{truth if done.labelled else 'no ground truth'}, from {name}\n"
+    )
+
+
+def _info(options: argparse.Namespace) -> int:
+    import sys
+
+    from gearshift.sim.recordings.info import describe, info_text
+    from gearshift.sim.report import json_text
+
+    documents = [describe(path, options.truncated) for path in options.files]
+    if options.json:
+        sys.stdout.write(json_text({"schema_version": 1, "files": documents}))
+    else:
+        sys.stdout.write("\n".join(map(info_text, documents)))
+    return 0
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """(width, height) of "160x96"; raises ConfigurationError."""
+    from gearshift.runtime.errors import ConfigurationError
+
+    if text is None:
+        return None
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
+    if match is None:
+        raise ConfigurationError(f"--resize {text!r} is no size such as 160x96")
+    return int(match[1]), int(match[2])
+
+
+def parse_crop(text: str | None) -> Crop | None:
+    """A part of the image from "160x96+82+74"; raises ConfigurationError."""
+    from gearshift.runtime.errors import ConfigurationError
+    from gearshift.sim.recordings.images import Crop
+
+    if text is None:
+        return None
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})\+(\d{1,5})\+(\d{1,5})", text)
+    if match is None:
+        raise ConfigurationError(f"--crop {text!r} is no part such as 160x96+82+74")
+    return Crop(*map(int, match.groups()))
+
+
+def _above_zero(value: float | None, option: str) -> float | None:
+    from gearshift.runtime.errors import ConfigurationError
+
+    if value is not None and not 0 < value < float("inf"):
+        raise ConfigurationError(f"{option} is {value}, it must be above 0")
+    return value
+
+
+def _attributes(pairs: Iterable[str]) -> dict[str, str]:
+    from gearshift.runtime.errors import ConfigurationError
+
+    found = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise ConfigurationError(f"--set {pair!r} is not KEY=VALUE")
+        found[key] = value
+    return found
+
+
+def progress_bar(frames: Iterable[SourceFrame], total: int | None) -> Iterable[SourceFrame]:
+    """The frames, with a progress bar on a terminal where tqdm is installed."""
+    try:
+        from tqdm import tqdm
+    except ModuleNotFoundError:
+        return frames
+    bar: Iterable[SourceFrame] = tqdm(frames, total=total, unit="frame", disable=None)
+    return bar
