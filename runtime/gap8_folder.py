@@ -161,7 +161,14 @@ def _read_described(folder: Path) -> tuple[IntegerNetwork, Golden]:
             )
         outputs = np.array(promised["outputs"], np.int64).astype(np.int32)
         expected = Golden(image, tuple(int(value) for value in promised["sums"]), outputs)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         raise NetworkError(f"{where}: damaged ({type(error).__name__}: {error})") from error
     check_golden(network, expected, where)
     return network, expected

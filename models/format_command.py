@@ -1,0 +1,232 @@
+"""`gearshift models import` and `gearshift models export gap8`: networks from and to other formats.
+
+`models/command.py` calls `register_import` and `register_export`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from gearshift.runtime.integer_network import Golden, IntegerNetwork
+
+Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def register_import(actions: Parsers) -> None:
+    """Add `import` with its formats."""
+    parser = actions.add_parser("import", help="bring in a network of another format")
+    formats = parser.add_subparsers(dest="format", metavar="FORMAT", required=True)
+
+    gap8 = formats.add_parser("gap8", help="a GAP8 deployment's folder of weight files")
+    gap8.add_argument("folder", type=Path, metavar="DIR")
+    gap8.add_argument(
+        "--output-scales",
+        metavar="S,S,...",
+        help="unit per step of each int32 output (DORY's eps), where the folder does not say",
+    )
+    gap8.add_argument("--frames", type=Path, metavar="DIR", help="PNG files: print their outputs")
+    gap8.add_argument("--out", type=Path, metavar="DIR", help="write it with its geometry")
+    gap8.set_defaults(run=_import_gap8)
+
+    frontnet = formats.add_parser("frontnet", help="a PULP-Frontnet float checkpoint")
+    frontnet.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
+    frontnet.add_argument("--name", help="of the network (default: by its variant)")
+    frontnet.add_argument(
+        "--frames", type=Path, metavar="DIR", help="160x96 PNG files to calibrate int8 on"
+    )
+    frontnet.add_argument(
+        "--data", type=Path, metavar="DIR", help="recordings to calibrate int8 on instead"
+    )
+    frontnet.add_argument(
+        "--out", type=Path, default=Path("imported"), metavar="DIR", help="(%(default)s)"
+    )
+    frontnet.set_defaults(run=_import_frontnet)
+
+
+def register_export(formats: Parsers) -> None:
+    """Add `gap8` to the formats of `export`."""
+    gap8 = formats.add_parser("gap8", help="write networks as GAP8 deployments")
+    gap8.add_argument(
+        "names", nargs="+", metavar="NAME", help="networks of the zoo, or int8 .onnx files of ours"
+    )
+    gap8.add_argument("--zoo", type=Path, metavar="DIR", help="folder of networks")
+    gap8.add_argument(
+        "--out", type=Path, default=Path("gap8"), metavar="DIR", help="(%(default)s)/NAME"
+    )
+    gap8.add_argument("--frame", type=Path, metavar="PNG", help="the golden input")
+    gap8.add_argument(
+        "--data", type=Path, metavar="DIR", help="recordings of one split to measure errors on"
+    )
+    gap8.set_defaults(run=_export_gap8)
+
+
+def _import_gap8(args: argparse.Namespace) -> int:
+    from gearshift.models.gap8_export import golden_image, run_integer_frames, write_gap8_folder
+    from gearshift.runtime.gap8_folder import read_gap8_folder
+    from gearshift.runtime.integer_engine import golden
+
+    scales = _numbers(args.output_scales) if args.output_scales is not None else None
+    network, run = read_gap8_folder(args.folder, scales)
+    if run is None:
+        run = golden(network, golden_image(network.network.height, network.network.width))
+    _write(_layer_table(network, run))
+    names = [component.name for component in network.network.components]
+    if args.frames is not None:
+        _write_outputs(names, run_integer_frames(network, _frames(args.frames)))
+    if args.out is not None:
+        write_gap8_folder(args.out, network, run.image)
+        _write(f"{args.out}: written")
+    return 0
+
+
+def _import_frontnet(args: argparse.Namespace) -> int:
+    from gearshift.models.frontnet_import import (
+        float_onnx,
+        int8_onnx,
+        read_frontnet,
+        write_imported,
+    )
+
+    name = _plain(args.name) if args.name is not None else None
+    network = read_frontnet(args.checkpoint, name)
+    frames = _calibration(args)
+    content, method = int8_onnx(network, frames)
+    for path in write_imported(args.out, network, float_onnx(network), content, method):
+        _write(str(path))
+    _write(f"{network.name}: int8 calibrated {method}")
+    if frames is None:
+        _write("give --frames or --data to calibrate on images, which is more accurate")
+    return 0
+
+
+def _export_gap8(args: argparse.Namespace) -> int:
+    from gearshift.models.gap8_conversion import integers_of_onnx
+    from gearshift.models.gap8_export import golden_image, measure_integers, write_gap8_folder
+    from gearshift.models.inference import find_model
+
+    for name in args.names:
+        model = find_model(name, args.zoo)
+        content = model if isinstance(model, bytes) else _bytes(model)
+        network = integers_of_onnx(content, name)
+        described = network.network
+        if args.frame is not None:
+            image = _frame(args.frame)
+        else:
+            image = golden_image(described.height, described.width)
+        folder = args.out / _plain(described.name)
+        run = write_gap8_folder(folder, network, image)
+        _write(f"{folder}\n" + _layer_table(network, run))
+        if args.data is not None:
+            _write(measure_integers(network, content, args.data))
+    return 0
+
+
+def _layer_table(network: IntegerNetwork, run: Golden) -> str:
+    from gearshift.models.tables import text_table
+
+    rows = []
+    for layer, total in zip(network.layers, run.sums, strict=True):
+        g = layer.geometry
+        rows.append(
+            [
+                layer.name,
+                g.kind.value,
+                f"{g.height}x{g.width}x{g.in_channels}",
+                f"{g.kernel}x{g.kernel} s{g.stride} p{g.padding}",
+                f"{g.out_height}x{g.out_width}x{g.out_channels}",
+                str(layer.weight.size),
+                f"{layer.accumulator_bound / 2**24:.3f}",
+                str(total),
+            ]
+        )
+    header = ["layer", "kind", "input", "window", "output", "weights", "bound/2^24", "byte sum"]
+    outputs = run.outputs.tolist()
+    values = (run.outputs * network.output_scale).astype("float32").tolist()
+    shown = ", ".join(f"{value:.4f}" for value in values[:8])
+    more = ", ..." if len(values) > 8 else ""
+    return (
+        text_table(header, rows)
+        + f"\ninput sum {int(run.image.sum(dtype='int64'))}, int32 outputs {outputs[:8]}{more}, "
+        f"values {shown}{more}"
+    )
+
+
+def _write_outputs(names: list[str], outputs: NDArray[np.float32]) -> None:
+    from gearshift.models.tables import text_table
+
+    header = ["frame", *(names or [str(index) for index in range(outputs.shape[1])])]
+    rows = [[str(i), *(f"{value:.5f}" for value in row)] for i, row in enumerate(outputs)]
+    _write(text_table(header, rows))
+
+
+def _calibration(args: argparse.Namespace) -> NDArray[np.uint8] | None:
+    from gearshift.models.dataset import load_dataset
+    from gearshift.models.export import CALIBRATION_FRAMES
+
+    if args.frames is not None:
+        return _frames(args.frames)
+    if args.data is None:
+        return None
+    images = load_dataset(args.data).images
+    step = max(1, len(images) // CALIBRATION_FRAMES)
+    chosen: NDArray[np.uint8] = images[::step].copy()
+    return chosen
+
+
+def _frames(folder: Path) -> NDArray[np.uint8]:
+    from gearshift.models.pulp_frontnet import read_frames
+
+    return read_frames(folder)
+
+
+def _frame(path: Path) -> NDArray[np.uint8]:
+    import numpy as np
+    from PIL import Image, UnidentifiedImageError
+
+    from gearshift.runtime.errors import FrameError
+
+    try:
+        return np.asarray(Image.open(path).convert("L"))
+    except (OSError, UnidentifiedImageError) as error:
+        raise FrameError(f"{path}: no image ({error})") from error
+
+
+def _bytes(path: Path) -> bytes:
+    from gearshift.runtime.errors import NetworkError
+
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise NetworkError(f"{path}: {error.strerror}") from error
+
+
+def _plain(name: str) -> str:
+    """The name, which becomes a file's; raises ConfigurationError for one that cannot."""
+    from gearshift.runtime.errors import ConfigurationError
+
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise ConfigurationError(f"{name!r} names no file; use letters, digits, '.', '-' and '_'")
+    return name
+
+
+def _numbers(text: str) -> list[float]:
+    from gearshift.runtime.errors import ConfigurationError
+
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ConfigurationError(
+            f"--output-scales {text!r}: give numbers separated by commas, such as 7.4e-6,1.3e-5"
+        ) from error
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text + "\n")
