@@ -69,7 +69,7 @@ def register_export(formats: Parsers) -> None:
 
 
 def _import_gap8(args: argparse.Namespace) -> int:
-    from gearshift.models.gap8_export import golden_image, run_integer_frames, write_gap8_folder
+    from gearshift.models.gap8_writer import golden_image, run_integer_frames, write_gap8_folder
     from gearshift.runtime.gap8_folder import read_gap8_folder
     from gearshift.runtime.integer_engine import golden
 
@@ -109,7 +109,7 @@ def _import_frontnet(args: argparse.Namespace) -> int:
 
 def _export_gap8(args: argparse.Namespace) -> int:
     from gearshift.models.gap8_conversion import integers_of_onnx
-    from gearshift.models.gap8_export import golden_image, measure_integers, write_gap8_folder
+    from gearshift.models.gap8_writer import golden_image, write_gap8_folder
     from gearshift.models.inference import find_model
 
     for name in args.names:
@@ -125,6 +125,8 @@ def _export_gap8(args: argparse.Namespace) -> int:
         run = write_gap8_folder(folder, network, image)
         _write(f"{folder}\n" + _layer_table(network, run))
         if args.data is not None:
+            from gearshift.models.gap8_export import measure_integers
+
             _write(measure_integers(network, content, args.data))
     return 0
 
@@ -168,11 +170,16 @@ def _write_outputs(names: list[str], outputs: NDArray[np.float32]) -> None:
 
 
 def _calibration(args: argparse.Namespace) -> NDArray[np.uint8] | None:
+    from gearshift.models.catalogue import HEIGHT, WIDTH
     from gearshift.models.dataset import load_dataset
     from gearshift.models.export import CALIBRATION_FRAMES
+    from gearshift.runtime.errors import FrameError
 
     if args.frames is not None:
-        return _frames(args.frames)
+        frames = _frames(args.frames)
+        if frames.shape[1:] != (HEIGHT, WIDTH):
+            raise FrameError(f"{args.frames}: its frames are not {WIDTH}x{HEIGHT}")
+        return frames
     if args.data is None:
         return None
     images = load_dataset(args.data).images
@@ -182,21 +189,28 @@ def _calibration(args: argparse.Namespace) -> NDArray[np.uint8] | None:
 
 
 def _frames(folder: Path) -> NDArray[np.uint8]:
-    from gearshift.models.pulp_frontnet import read_frames
+    """(n, height, width) of a folder's PNG files, by name."""
+    import numpy as np
 
-    return read_frames(folder)
+    from gearshift.runtime.errors import FrameError
+
+    frames = [_frame(path) for path in sorted(folder.glob("*.png"))]
+    if len({frame.shape for frame in frames}) != 1:
+        raise FrameError(f"{folder}: holds no frames (*.png), or frames of several sizes")
+    return np.stack(frames)
 
 
 def _frame(path: Path) -> NDArray[np.uint8]:
     import numpy as np
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     from gearshift.runtime.errors import FrameError
 
     try:
-        return np.asarray(Image.open(path).convert("L"))
-    except (OSError, UnidentifiedImageError) as error:
-        raise FrameError(f"{path}: no image ({error})") from error
+        with Image.open(path) as image:
+            return np.asarray(image.convert("L"))
+    except OSError as error:
+        raise FrameError(f"{path}: no readable image") from error
 
 
 def _bytes(path: Path) -> bytes:

@@ -22,7 +22,7 @@ from gearshift.models.frontnet_import import (  # noqa: E402
     write_imported,
 )
 from gearshift.models.gap8_conversion import integers_of_onnx  # noqa: E402
-from gearshift.models.gap8_export import run_integer_frames  # noqa: E402
+from gearshift.models.gap8_writer import run_integer_frames  # noqa: E402
 from gearshift.models.inference import run_frames  # noqa: E402
 from gearshift.models.pulp_frontnet import read_frames  # noqa: E402
 from gearshift.runtime.engine import load_engine  # noqa: E402

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -25,10 +27,9 @@ from gearshift.models.architecture import (  # noqa: E402
 )
 from gearshift.models.folding import FoldedLayer, FoldedNetwork  # noqa: E402
 from gearshift.models.gap8_conversion import integers_of_onnx  # noqa: E402
-from gearshift.models.gap8_export import (  # noqa: E402
+from gearshift.models.gap8_export import measure_integers, quantise_to_integers  # noqa: E402
+from gearshift.models.gap8_writer import (  # noqa: E402
     golden_image,
-    measure_integers,
-    quantise_to_integers,
     run_integer_frames,
     write_gap8_folder,
 )
@@ -278,3 +279,18 @@ def test_errors_are_measured_on_recordings(flights: Path) -> None:
 
 def test_the_golden_image_is_the_same_everywhere() -> None:
     assert int(golden_image(96, 160).sum()) == 1561182
+
+
+def test_neither_direction_needs_torch(tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import argparse; from gearshift.models import format_command\n"
+        "parser = argparse.ArgumentParser(); actions = parser.add_subparsers()\n"
+        "format_command.register_import(actions); format_command.register_export(actions)\n"
+        f"for line in ('gap8 F2 --out {tmp_path}', 'import gap8 {tmp_path}/F2'):\n"
+        "    options = parser.parse_args(line.split()); assert options.run(options) == 0\n"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert shown.returncode == 0, shown.stderr
