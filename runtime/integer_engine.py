@@ -15,6 +15,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
+from gearshift.runtime.blas_threads import OneBlasThread
 from gearshift.runtime.engine import check_image
 from gearshift.runtime.errors import EngineError
 from gearshift.runtime.integer_network import (
@@ -118,12 +119,14 @@ class _Program:
         self._bias = head.bias.astype(np.int64)
         self._sums = np.zeros(len(head.bias), self._features.dtype)
         self._outputs = np.zeros(len(head.bias), np.int64)
+        self._one_thread = OneBlasThread()
 
     def run(self, image: Image) -> NDArray[np.int64]:
         np.copyto(self._image, image)
-        for step in self._steps:
-            step()
-        np.matmul(self._features, self._weight, out=self._sums)
+        with self._one_thread:
+            for step in self._steps:
+                step()
+            np.matmul(self._features, self._weight, out=self._sums)
         np.copyto(self._outputs, self._sums, casting="unsafe")
         self._outputs += self._bias
         return self._outputs
