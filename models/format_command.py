@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -31,6 +32,9 @@ def register_import(actions: Parsers) -> None:
         "--output-scales",
         metavar="S,S,...",
         help="unit per step of each int32 output (DORY's eps), where the folder does not say",
+    )
+    gap8.add_argument(
+        "--halve", action="store_true", help="give it frames of twice its size, halved before it"
     )
     gap8.add_argument("--frames", type=Path, metavar="DIR", help="PNG files: print their outputs")
     gap8.add_argument("--out", type=Path, metavar="DIR", help="write it with its geometry")
@@ -77,6 +81,12 @@ def _import_gap8(args: argparse.Namespace) -> int:
     network, run = read_gap8_folder(args.folder, scales)
     if run is None:
         run = golden(network, golden_image(network.network.height, network.network.width))
+    if args.halve:
+        # Every pixel four times: halved again it is the same image.
+        image = run.image.repeat(2, axis=0).repeat(2, axis=1)
+        described = replace(network.network, height=image.shape[0], width=image.shape[1])
+        network = replace(network, network=described)
+        run = golden(network, image)
     _write(_layer_table(network, run))
     names = [component.name for component in network.network.components]
     if args.frames is not None:

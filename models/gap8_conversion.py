@@ -115,6 +115,9 @@ class _Reader:
             node = self._next(here.tensor)
             name = f"layer{len(layers)}"
             match node.op_type:
+                case "AveragePool" if not layers:
+                    here = self._halving(node, here)
+                    continue
                 case "Conv":
                     layer, here = self._convolution(name, node, here)
                 case "MaxPool":
@@ -167,6 +170,19 @@ class _Reader:
             lambda_.astype(np.int64),
         )
         return layer, here
+
+    def _halving(self, node: onnx.NodeProto, here: _Activation) -> _Activation:
+        """Frames averaged over 2x2 pixels to bytes, before the first layer."""
+        values = self._attributes(node)
+        window = (self._square(node, values, "kernel_shape", 1), values.get("strides", [1])[0])
+        odd = here.height % 2 or here.width % 2 or here.height != self._network.height
+        if window != (2, 2) or any(values.get("pads", [0])) or odd:
+            raise self._refused(node)
+        halved = Geometry(IntegerKind.POOL, 1, here.height, here.width, 1, 2, 2)
+        written = self._written(self._next(node.output[0]), halved)
+        if written.scale != here.scale:
+            raise NetworkError(f"{self._where}: {node.name} changes the scale of its bytes")
+        return written
 
     def _pooling(
         self, name: str, node: onnx.NodeProto, here: _Activation

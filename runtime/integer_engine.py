@@ -25,6 +25,7 @@ from gearshift.runtime.integer_network import (
     IntegerKind,
     IntegerLayer,
     IntegerNetwork,
+    halve,
 )
 from gearshift.runtime.types import FloatArray, Image
 
@@ -98,6 +99,7 @@ class _Program:
             _inside(buffer, layer.geometry) for buffer, layer in zip(buffers, layers, strict=True)
         ]
         self._image = insides[0][:, :, 0]
+        self._halves = network.halves
         self.targets = insides[1:]
         self._steps: list[Step] = []
         index = 0
@@ -122,7 +124,7 @@ class _Program:
         self._one_thread = OneBlasThread()
 
     def run(self, image: Image) -> NDArray[np.int64]:
-        np.copyto(self._image, image)
+        np.copyto(self._image, halve(image) if self._halves else image)
         with self._one_thread:
             for step in self._steps:
                 step()

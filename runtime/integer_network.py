@@ -162,8 +162,9 @@ class IntegerLayer:
 class IntegerNetwork:
     """A chain of integer layers from one grey image to a vector.
 
-    network: what it says about itself. output_scale: float64 (k,), unit per int32 step of each
-    output. Raises NetworkError when the layers do not follow one another.
+    network: what it says about itself; where its frames are twice as high and wide as what the
+    first layer reads, they are halved before it (`halve`). output_scale: float64 (k,), unit per
+    int32 step of each output. Raises NetworkError when the layers do not follow one another.
     """
 
     network: Network
@@ -172,7 +173,8 @@ class IntegerNetwork:
 
     def __post_init__(self) -> None:
         name = self.network.name
-        shape = (self.network.height, self.network.width, 1)
+        factor = 2 if self.halves else 1
+        shape = (self.network.height // factor, self.network.width // factor, 1)
         for layer in self.layers:
             geometry = layer.geometry
             expected = (geometry.height, geometry.width, geometry.in_channels)
@@ -198,6 +200,14 @@ class IntegerNetwork:
         if not np.isfinite(scale).all() or (scale <= 0).any():
             raise NetworkError(f"{name}: output scales must be positive numbers")
 
+    @property
+    def halves(self) -> bool:
+        """Whether frames are halved before the first layer."""
+        if not self.layers:
+            return False
+        first = self.layers[0].geometry
+        return (self.network.height, self.network.width) == (2 * first.height, 2 * first.width)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Golden:
@@ -210,6 +220,20 @@ class Golden:
     image: Image
     sums: tuple[int, ...]
     outputs: NDArray[np.int32]
+
+
+def halve(image: Image) -> Image:
+    """Means over 2x2 pixels, halves to the even byte, as ONNX's AveragePool and QuantizeLinear.
+
+    This is what bilinear and area resizing to half the size are. DORY has no layer for it: on a
+    board the application does it before the network runs.
+    """
+    height, width = image.shape[0] // 2, image.shape[1] // 2
+    sums = image.reshape(height, 2, width, 2).sum(axis=(1, 3), dtype=np.int64)
+    return np.asarray(HALVED[sums], np.uint8)
+
+
+HALVED: Image = np.rint(np.arange(4 * MAX_BYTE + 1) / 4).astype(np.uint8)
 
 
 def pool_layer(name: str, geometry: Geometry) -> IntegerLayer:

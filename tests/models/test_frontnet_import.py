@@ -22,11 +22,12 @@ from gearshift.models.frontnet_import import (  # noqa: E402
     write_imported,
 )
 from gearshift.models.gap8_conversion import integers_of_onnx  # noqa: E402
-from gearshift.models.gap8_writer import run_integer_frames  # noqa: E402
+from gearshift.models.gap8_writer import run_integer_frames, write_gap8_folder  # noqa: E402
 from gearshift.models.inference import run_frames  # noqa: E402
 from gearshift.models.pulp_frontnet import read_frames  # noqa: E402
 from gearshift.runtime.engine import load_engine  # noqa: E402
 from gearshift.runtime.errors import NetworkError  # noqa: E402
+from gearshift.runtime.gap8_folder import read_gap8_folder  # noqa: E402
 from gearshift.runtime.types import FloatArray  # noqa: E402
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -135,12 +136,16 @@ def test_a_bare_state_dict_is_a_checkpoint_too(tmp_path: Path) -> None:
     assert read_frontnet(tmp_path / "state.pt", "mine").name == "mine"
 
 
-def test_the_integer_network_follows(tmp_path: Path) -> None:
-    network = read_frontnet(checkpoint(tmp_path, state_of(8, 60)))
+@pytest.mark.parametrize("features", [60, 24])
+def test_the_integer_network_follows(features: int, tmp_path: Path) -> None:
+    network = read_frontnet(checkpoint(tmp_path, state_of(8, features)))
     content, _ = int8_onnx(network, images())
     integers = integers_of_onnx(content, "mine")
+    assert integers.halves == (features == 24)
+    write_gap8_folder(tmp_path / "gap8", integers, images()[0])
+    read, _ = read_gap8_folder(tmp_path / "gap8")
     expected = run_frames(content, images())
-    deviation = np.abs(run_integer_frames(integers, images()) - expected).max(axis=0)
+    deviation = np.abs(run_integer_frames(read, images()) - expected).max(axis=0)
     assert (deviation < 0.1 * expected.std(axis=0)).all()
 
 

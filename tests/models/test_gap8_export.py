@@ -258,6 +258,23 @@ def test_the_zoos_networks_go_to_gap8_and_back(
     assert load_gap8_engine(tmp_path / "aux").network.grid is not None
 
 
+def test_a_network_of_smaller_images_can_take_larger_frames(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = integers_of_onnx(int8_content(), "small")
+    run_before = write_gap8_folder(tmp_path / "small", network, frames(1)[0])
+    assert (
+        run("import", "gap8", str(tmp_path / "small"), "--halve", "--out", str(tmp_path / "b")) == 0
+    )
+    shown = capsys.readouterr().out
+    halving, run_after = read_gap8_folder(tmp_path / "b")
+    assert (halving.network.height, halving.network.width) == (40, 48)
+    assert run_after is not None
+    assert run_after.sums == run_before.sums
+    assert run("import", "gap8", str(tmp_path / "small")) == 0
+    assert capsys.readouterr().out.splitlines()[:6] == shown.splitlines()[:6]
+
+
 def test_wrong_scales_and_names_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(GearshiftError, match="separated by commas"):
         run("import", "gap8", str(tmp_path), "--output-scales", "a,b")

@@ -23,6 +23,7 @@ from gearshift.runtime.integer_network import (
     IntegerNetwork,
     connected_layer,
     convolution_layer,
+    halve,
     pool_layer,
 )
 from gearshift.runtime.scripted import scripted_network
@@ -288,3 +289,17 @@ def test_the_golden_run_is_the_engines() -> None:
     assert run.outputs.dtype == np.int32
     np.testing.assert_array_equal(run.outputs, IntegerEngine(network).run_integers(image))
     assert run.sums[-1] == sum(run.outputs.astype("<i4").tobytes())
+
+
+def test_frames_of_twice_the_size_are_halved() -> None:
+    network = wide_network(50)
+    halving = replace(network, network=replace(network.network, height=60, width=40))
+    assert halving.halves
+    image = any_image(halving, 1)
+    means = image.reshape(30, 2, 20, 2).astype(np.float64).mean(axis=(1, 3))
+    small = np.rint(means).astype(np.uint8)
+    np.testing.assert_array_equal(halve(image), small)
+    expected = IntegerEngine(network).run_integers(small)
+    np.testing.assert_array_equal(IntegerEngine(halving).run_integers(image), expected)
+    for check in engine_checks():
+        check(lambda: IntegerEngine(halving))
