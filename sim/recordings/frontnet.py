@@ -9,15 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.runtime.errors import ConfigurationError, RecordingError
 from gearshift.runtime.types import Camera
-from gearshift.sim.recordings.pandas_pickle import Array, Columns, read_frame
+from gearshift.sim.recordings.pandas_pickle import Columns, read_frame
 from gearshift.sim.recordings.pickle_parts import RefusedPickleError
+from gearshift.sim.recordings.pickled_arrays import Array
 from gearshift.sim.recordings.source import Label, ReaderOptions, SourceFrame, listed, starts_with
 
 NAME: Final = "frontnet"
@@ -47,28 +48,19 @@ class FrontnetSource:
     def __init__(self, path: Path, options: ReaderOptions) -> None:
         self._path = path
         self._channels = options.channels or "bgr"  # OpenCV wrote them
-        try:
-            self._stream: BinaryIO = path.open("rb")
-        except OSError as error:
-            raise RecordingError(f"cannot read {path}: {error.strerror}") from error
-        try:
-            self._frame: Columns = read_frame(path, self._stream, options.memory)
-            missing = [name for name in "xyhwc" if name not in self._frame.columns]
-            if missing:
-                raise RecordingError(
-                    f"{path}: the data frame has no column {', '.join(missing)}; "
-                    f"it has {listed(self._frame.columns)}"
-                )
-        except BaseException:
-            self._stream.close()
-            raise
+        self._frame: Columns = read_frame(path, options.memory)
+        missing = [name for name in "xyhwc" if name not in self._frame.columns]
+        if missing:
+            raise RecordingError(
+                f"{path}: the data frame has no column {', '.join(missing)}; "
+                f"it has {listed(self._frame.columns)}"
+            )
         self.frames: int | None = self._frame.rows
         self.notes: list[str] = []
 
     def __iter__(self) -> Iterator[SourceFrame]:
-        with self._stream:
-            for row in range(self._frame.rows):
-                yield self._row(row)
+        for row in range(self._frame.rows):
+            yield self._row(row)
 
     def _row(self, row: int) -> SourceFrame:
         where = f"{self._path}, row {row}"

@@ -8,110 +8,28 @@ to 1.2, `__reduce__` since 1.3), `pandas/compat/pickle_compat.py`, `numpy/core/n
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.runtime.errors import ConfigurationError, RecordingError
 from gearshift.sim.recordings.pickle_machine import PickleMachine
-from gearshift.sim.recordings.pickle_parts import FileSlice, PickleMemoryError, RefusedPickleError
-
-_DTYPE: Final = re.compile(r"[<>|=]?([biufSU])(\d{1,4})|[<>|=]?(O)8?|([?bBhHiIlLqQefd])")
-_MAX_DIMENSIONS: Final = 8
-
-
-class Dtype:
-    """numpy.dtype of numbers, text or objects; anything else (structured, dates) is refused."""
-
-    def __init__(self, kind: object, _align: object = 0, _copy: object = 0) -> None:
-        if not isinstance(kind, str) or _DTYPE.fullmatch(kind) is None:
-            raise RefusedPickleError("an array of neither numbers, text nor objects")
-        self._kind = "O" if kind.lstrip("<>|=") == "O8" else kind
-        self.dtype = np.dtype(self._kind)
-
-    def build(self, state: object) -> None:
-        """(version, byte order, sub-array, names, fields, item size, alignment, flags)."""
-        if not isinstance(state, tuple) or len(state) < 8 or state[1] not in ("<", ">", "|", "="):
-            raise RefusedPickleError("a dtype with a damaged state")
-        if any(part is not None for part in state[2:5]):
-            raise RefusedPickleError("a structured array")
-        if self.dtype.kind in "biufU" and state[1] != "|":
-            self.dtype = self.dtype.newbyteorder(state[1])
-
-
-class Array:
-    """numpy.ndarray whose bytes may still be in the file; also an Index of very old pandas."""
-
-    def __init__(self) -> None:
-        self.shape: tuple[int, ...] = ()
-        self._dtype: np.dtype[Any] = np.dtype(np.uint8)
-        self._fortran = False
-        self._data: bytes | FileSlice | list[object] = b""
-
-    @property
-    def is_object(self) -> bool:
-        """Whether its elements are objects rather than numbers."""
-        return self._dtype.kind == "O"
-
-    def build(self, state: object) -> None:
-        """(version, shape, dtype, Fortran order, bytes or list), or that and an Index's own."""
-        if isinstance(state, tuple) and len(state) == 2 and isinstance(state[0], tuple):
-            state = state[0]
-        if not isinstance(state, tuple) or len(state) not in (4, 5):
-            raise RefusedPickleError("an array with a damaged state")
-        shape, dtype, fortran, data = state[-4:]
-        if isinstance(data, str):
-            data = data.encode("latin-1")  # numpy's bytes as Python 2 wrote them
-        self.fill(shape, dtype, bool(fortran), data)
-
-    def fill(self, shape: object, dtype: object, fortran: bool, data: object) -> None:
-        """Check that the data fits the shape; raises RefusedPickleError."""
-        if (
-            not isinstance(shape, tuple)
-            or len(shape) > _MAX_DIMENSIONS
-            or not all(isinstance(n, int) and n >= 0 for n in shape)
-        ):
-            raise RefusedPickleError("an array of no valid shape")
-        if not isinstance(dtype, Dtype):
-            raise RefusedPickleError("an array without a dtype")
-        self.shape, self._dtype, self._fortran = shape, dtype.dtype, fortran
-        count = math.prod(shape)
-        if self.is_object:
-            if not isinstance(data, list) or len(data) != count:
-                raise RefusedPickleError(f"an array of {count} objects without them")
-            self._data = data
-            return
-        if not isinstance(data, bytes | FileSlice):
-            raise RefusedPickleError("an array of numbers without bytes")
-        wanted = count * self._dtype.itemsize
-        length = data.length if isinstance(data, FileSlice) else len(data)
-        # Latin-1 text takes one or two bytes of UTF-8 per byte; `values` counts exactly.
-        fits = length == wanted or (
-            isinstance(data, FileSlice) and data.text and wanted <= length <= 2 * wanted
-        )
-        if not fits:
-            raise RefusedPickleError(f"an array of shape {shape} with {length} bytes")
-        self._data = data
-
-    def values(self) -> NDArray[Any]:
-        """The array, read from the file now; of objects, one-dimensional or as shaped."""
-        order = "F" if self._fortran else "C"
-        if isinstance(self._data, list):
-            objects = np.empty(len(self._data), dtype=object)
-            for index, value in enumerate(self._data):
-                objects[index] = value
-            return objects.reshape(self.shape, order=order)  # type: ignore[call-overload,no-any-return]
-        data = self._data.read() if isinstance(self._data, FileSlice) else self._data
-        if len(data) != math.prod(self.shape) * self._dtype.itemsize:
-            raise RefusedPickleError(f"an array of shape {self.shape} with {len(data)} bytes")
-        flat = np.frombuffer(data, dtype=self._dtype)
-        return flat.reshape(self.shape, order=order)  # type: ignore[call-overload,no-any-return]
+from gearshift.sim.recordings.pickle_parts import (
+    FileSlice,
+    Global,
+    PickleMemoryError,
+    RefusedPickleError,
+)
+from gearshift.sim.recordings.pickled_arrays import (
+    Array,
+    Dtype,
+    from_buffer,
+    reconstruct,
+    scalar,
+)
 
 
 class State:
@@ -144,9 +62,9 @@ class StringArray(State):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """values: (columns, rows); placement: the columns' numbers in the frame."""
+    """values: (columns, rows), or an extension type's; placement: the columns' numbers."""
 
-    values: Array
+    values: Array | State
     placement: object
 
 
@@ -157,23 +75,6 @@ class Slice:
     start: object
     stop: object
     step: object = None
-
-
-def _reconstruct(subtype: object, _shape: object = (), _code: object = b"b") -> object:
-    del subtype  # numpy.ndarray, or an Index of pandas before 0.14
-    return Array()
-
-
-def _frombuffer(data: object, dtype: object, shape: object, order: object, *_: object) -> Array:
-    array = Array()
-    array.fill(shape, dtype, order == "F", data)
-    return array
-
-
-def _scalar(dtype: object, data: object) -> object:
-    array = Array()
-    array.fill((), dtype, False, data.encode("latin-1") if isinstance(data, str) else data)
-    return array.values().item()
 
 
 def _encode(text: object, encoding: object = "latin1") -> object:
@@ -212,9 +113,32 @@ def _new_index(_kind: object, state: object) -> Index:
 
 
 def _block(values: object, placement: object, _ndim: object = 2) -> Block:
-    if not isinstance(values, Array):
-        raise RefusedPickleError("a column of an extension type; store numpy columns")
+    if not isinstance(values, Array | State):
+        raise RefusedPickleError("a block without values")
     return Block(values, placement)
+
+
+class BlockPartial(Global):
+    """functools.partial(new_block, ndim=...), as pandas 1.3 pickles its blocks; of nothing else."""
+
+    def build(self, state: object) -> None:
+        """(function, arguments, keywords, attributes): only the number of dimensions."""
+        if (
+            not isinstance(state, tuple)
+            or len(state) != 4
+            or state[1] != ()
+            or not isinstance(state[0], Global)
+            or state[0].make is not _block
+            or not (isinstance(state[2], dict) and set(state[2]) <= {"ndim"})
+            or state[3] is not None
+        ):
+            raise RefusedPickleError("functools.partial of more than a block's dimensions")
+
+
+def _partial(function: object, *arguments: object) -> object:
+    if arguments or not isinstance(function, Global) or function.make is not _block:
+        raise RefusedPickleError("of anything but a block of columns")
+    return BlockPartial(function.name, _block)
 
 
 def _placement(value: object) -> object:
@@ -224,6 +148,7 @@ def _placement(value: object) -> object:
 def _table() -> Mapping[str, Callable[..., object]]:
     table: dict[str, Callable[..., object]] = {
         "_codecs.encode": _encode,
+        "functools.partial": _partial,
         "numpy.ndarray": _no_call,
         "numpy.dtype": Dtype,
         "pandas._libs.internals._unpickle_block": _block,
@@ -241,9 +166,9 @@ def _table() -> Mapping[str, Callable[..., object]]:
     for module in ("copyreg", "copy_reg"):
         table[f"{module}._reconstructor"] = _reconstructor
     for module in ("numpy.core", "numpy._core"):
-        table[f"{module}.multiarray._reconstruct"] = _reconstruct
-        table[f"{module}.multiarray.scalar"] = _scalar
-        table[f"{module}.numeric._frombuffer"] = _frombuffer
+        table[f"{module}.multiarray._reconstruct"] = reconstruct
+        table[f"{module}.multiarray.scalar"] = scalar
+        table[f"{module}.numeric._frombuffer"] = from_buffer
     for module in ("pandas", "pandas.core.frame", "pandas.core.api"):
         table[f"{module}.DataFrame"] = DataFrame
     for module in ("pandas.core.internals", "pandas.core.internals.managers"):
@@ -272,18 +197,20 @@ class Columns:
     columns: Mapping[str, NDArray[Any]]
 
 
-def read_frame(path: Path, stream: BinaryIO, memory: int) -> Columns:
+def read_frame(path: Path, memory: int) -> Columns:
     """The data frame that a pickle holds; nothing of the file's choosing runs.
 
-    stream: the open file, which must stay open while `Array.values` is called. memory: limit on
-    what the objects of the frame may take [B]. Raises RecordingError.
+    memory: limit on what the objects of the frame may take [B]; pixels stay in the file and are
+    read by `Array.values`. Raises RecordingError, ConfigurationError.
     """
-    machine = PickleMachine(stream, path.stat().st_size, TABLE, memory)
     try:
-        frame = machine.load()
+        with path.open("rb") as stream:
+            frame = PickleMachine(path, stream, TABLE, memory).load()
         if not isinstance(frame, DataFrame):
             raise RefusedPickleError("it holds no data frame")
         return _columns(_manager(frame))
+    except OSError as error:
+        raise RecordingError(f"cannot read {path}: {error.strerror}") from error
     except PickleMemoryError:
         raise ConfigurationError(
             f"{path}: its objects need more than {memory / 1e9:g} GB of memory; "
@@ -312,6 +239,8 @@ def _columns(manager: BlockManager) -> Columns:
     found: dict[str, NDArray[Any]] = {}
     rows: int | None = None
     for block in blocks:
+        if not isinstance(block.values, Array):
+            continue  # text of pandas 3, which is no column of a data set's
         values = block.values.values()
         if values.ndim != 2 or rows not in (None, values.shape[1]):
             raise RefusedPickleError("a block of columns with a wrong shape")

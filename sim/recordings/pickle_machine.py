@@ -14,11 +14,13 @@ for its rows and not for its pixels.
 from __future__ import annotations
 
 import codecs
+import io
 import pickle
 import pickletools
 import struct
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn
 
 from gearshift.sim.recordings.pickle_parts import (
@@ -79,13 +81,15 @@ _FAMILIES: Final = {
 class PickleMachine:
     """Runs one pickle over a table.
 
-    stream: seekable, at the start of the pickle; it must stay open while slices are read. size: of
-    the file [B]. memory: limit on what the objects may take [B].
+    path: where slices are read from later. stream: that file, open at its start. memory: limit on
+    what the objects may take [B].
     """
 
-    def __init__(self, stream: BinaryIO, size: int, table: Table, memory: int) -> None:
+    def __init__(self, path: Path, stream: BinaryIO, table: Table, memory: int) -> None:
+        self._path = path
         self._stream = stream
-        self._size = size
+        self._size = stream.seek(0, io.SEEK_END)
+        stream.seek(0)
         self._table = table
         self._left = memory
         self._stack: list[Any] = []
@@ -163,7 +167,7 @@ class PickleMachine:
         if start + length > self._size:
             raise RefusedPickleError(f"it is cut short: {length} bytes wanted at byte {start}")
         self._stream.seek(start + length)
-        return FileSlice(self._stream, start, length)
+        return FileSlice(self._path, start, length)
 
     def _bytes(self, length: int) -> None:
         self._push(self._slice(length))
@@ -172,7 +176,7 @@ class PickleMachine:
         data = self._slice(length)
         if isinstance(data, FileSlice):
             # numpy's bytes as protocol 0 to 2 write them: Latin-1 text, encoded as UTF-8.
-            self._push(FileSlice(data.stream, data.start, data.length, text=True))
+            self._push(FileSlice(data.path, data.start, data.length, text=True))
         else:
             self._push(data.decode("utf-8", "surrogatepass"))
 
@@ -246,7 +250,7 @@ class PickleMachine:
 
     def _op_build(self) -> None:
         state, target = self._pop(), self._top()
-        if isinstance(target, Global) or not isinstance(target, Restored):
+        if not isinstance(target, Restored):
             raise RefusedPickleError(f"it sets the state of a {type(target).__name__}")
         target.build(state)
 

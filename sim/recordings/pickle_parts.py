@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 
 class RefusedPickleError(Exception):
@@ -35,15 +36,19 @@ class Global:
 class FileSlice:
     """Bytes [start, start + length) of a file; text: they are UTF-8 and mean Latin-1 bytes."""
 
-    stream: BinaryIO
+    path: Path
     start: int
     length: int
     text: bool = False
 
     def read(self) -> bytes:
-        """The bytes; raises RefusedPickleError when text holds more than bytes."""
-        self.stream.seek(self.start)
-        raw = self.stream.read(self.length)
+        """The bytes; raises RefusedPickleError when they are gone or text holds more than bytes."""
+        try:
+            with self.path.open("rb") as stream:
+                stream.seek(self.start)
+                raw = stream.read(self.length)
+        except OSError as error:
+            raise RefusedPickleError(f"it cannot be read any more: {error.strerror}") from error
         if not self.text:
             return raw
         try:
