@@ -66,6 +66,7 @@ def _register_making(actions: argparse._SubParsersAction[argparse.ArgumentParser
     train.add_argument("--teacher-share", type=float, help="its weight in the loss")
     train.add_argument("--out", type=Path, default=Path("training"), metavar="DIR")
     train.add_argument("--resume", action="store_true", help="continue from OUT/NAME.pt")
+    train.add_argument("--start", type=Path, metavar="CHECKPOINT", help="fine-tune these weights")
     train.add_argument("--threads", type=int, default=1, help="(%(default)s)")
     train.set_defaults(run=_train)
 
@@ -173,6 +174,8 @@ def _train(args: argparse.Namespace) -> int:
         data, validation = split_off(data, args.hold_out)
     teacher = load_network(args.teacher) if args.teacher is not None else None
     trainer = Trainer(find_architecture(args.name), data, validation, config, teacher)
+    if args.start is not None:
+        trainer.start_from(args.start)
     if args.resume:
         trainer.resume(args.out / f"{args.name}.pt")
     trainer.run(args.out)

@@ -175,6 +175,15 @@ class Trainer:
         self._guide.load_state_dict(document["guide"])
         self._optimiser.load_state_dict(document["optimiser"])
 
+    def start_from(self, path: Path) -> None:
+        """Begin a new run at the averaged weights of an earlier one; raises NetworkError."""
+        document = read_checkpoint(path)
+        if document["architecture"] != self.architecture.name:
+            raise NetworkError(f"{path} is a checkpoint of {document['architecture']}")
+        for network in (self.network, self.averaged):
+            network.load_state_dict(document["averaged"])
+        self._guide.load_state_dict(document["guide"])
+
     def _train_epoch(self) -> float:
         self.network.train()
         generator = torch.Generator().manual_seed(1_000_003 * self.config.seed + self.epoch)

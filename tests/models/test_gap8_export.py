@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -273,6 +274,24 @@ def test_a_network_of_smaller_images_can_take_larger_frames(
     assert run_after.sums == run_before.sums
     assert run("import", "gap8", str(tmp_path / "small")) == 0
     assert capsys.readouterr().out.splitlines()[:6] == shown.splitlines()[:6]
+
+
+def test_outputs_of_frames_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image_module = pytest.importorskip("PIL.Image")
+    network = integers_of_onnx(int8_content(), "small")
+    write_gap8_folder(tmp_path / "net", network, frames(1)[0])
+    seen = frames(3, 5)
+    (tmp_path / "frames").mkdir()
+    for index, frame in enumerate(seen):
+        image_module.fromarray(frame).save(tmp_path / "frames" / f"{index}.png")
+    arguments = ("import", "gap8", str(tmp_path / "net"), "--frames", str(tmp_path / "frames"))
+    assert run(*arguments, "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    expected = run_integer_frames(network, seen)
+    np.testing.assert_array_equal(np.array(document["frames"], np.float32), expected)
+    assert [layer["kind"] for layer in document["layers"]][-1] == "fully connected"
+    assert run(*arguments) == 0
+    assert f"{expected[2, 1]:.5f}" in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_wrong_scales_and_names_are_one_line(tmp_path: Path) -> None:

@@ -106,6 +106,16 @@ def test_resuming_another_run_is_refused(data: Dataset, tmp_path: Path) -> None:
         load_network(tmp_path / "F2.pt")
 
 
+def test_fine_tuning_starts_at_the_averaged_weights(data: Dataset, tmp_path: Path) -> None:
+    earlier = run(data, tmp_path)
+    trainer = Trainer(find_architecture("F2"), data, data, CONFIG)
+    trainer.start_from(tmp_path / "F2.pt")
+    assert torch.equal(weights(trainer.network), weights(earlier.averaged))
+    assert trainer.epoch == 0
+    with pytest.raises(NetworkError, match="is a checkpoint of F2"):
+        Trainer(find_architecture("F1"), data, None, CONFIG).start_from(tmp_path / "F2.pt")
+
+
 def test_a_teacher_changes_the_loss(data: Dataset, tmp_path: Path) -> None:
     run(data, tmp_path / "teacher")
     teacher = load_network(tmp_path / "teacher" / "F2.pt")
