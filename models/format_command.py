@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -38,6 +38,7 @@ def register_import(actions: Parsers) -> None:
     )
     gap8.add_argument("--frames", type=Path, metavar="DIR", help="PNG files: print their outputs")
     gap8.add_argument("--out", type=Path, metavar="DIR", help="write it with its geometry")
+    gap8.add_argument("--json", action="store_true", help="print JSON")
     gap8.set_defaults(run=_import_gap8)
 
     frontnet = formats.add_parser("frontnet", help="a PULP-Frontnet float checkpoint")
@@ -87,12 +88,16 @@ def _import_gap8(args: argparse.Namespace) -> int:
         described = replace(network.network, height=image.shape[0], width=image.shape[1])
         network = replace(network, network=described)
         run = golden(network, image)
-    _write(_layer_table(network, run))
-    names = [component.name for component in network.network.components]
-    if args.frames is not None:
-        _write_outputs(names, run_integer_frames(network, _frames(args.frames)))
+    outputs = run_integer_frames(network, _frames(args.frames)) if args.frames else None
     if args.out is not None:
         write_gap8_folder(args.out, network, run.image)
+    if args.json:
+        _write(_as_json(network, run, outputs))
+        return 0
+    _write(_layer_table(network, run))
+    if outputs is not None:
+        _write(_output_table(network, outputs))
+    if args.out is not None:
         _write(f"{args.out}: written")
     return 0
 
@@ -171,12 +176,38 @@ def _layer_table(network: IntegerNetwork, run: Golden) -> str:
     )
 
 
-def _write_outputs(names: list[str], outputs: NDArray[np.float32]) -> None:
+def _output_table(network: IntegerNetwork, outputs: NDArray[np.float32]) -> str:
     from gearshift.models.tables import text_table
 
+    names = [component.name for component in network.network.components]
     header = ["frame", *(names or [str(index) for index in range(outputs.shape[1])])]
     rows = [[str(i), *(f"{value:.5f}" for value in row)] for i, row in enumerate(outputs)]
-    _write(text_table(header, rows))
+    return text_table(header, rows)
+
+
+def _as_json(network: IntegerNetwork, run: Golden, outputs: NDArray[np.float32] | None) -> str:
+    from gearshift.models.tables import as_json
+
+    layers = [
+        {
+            "name": layer.name,
+            **asdict(layer.geometry),
+            "accumulator_bound": layer.accumulator_bound,
+            "requantisation_bound": layer.requantisation_bound,
+            "byte_sum": total,
+        }
+        for layer, total in zip(network.layers, run.sums, strict=True)
+    ]
+    document: dict[str, object] = {
+        "name": network.network.name,
+        "layers": layers,
+        "output_scale": network.output_scale.tolist(),
+        "input_sum": int(run.image.sum(dtype="int64")),
+        "outputs": run.outputs.tolist(),
+    }
+    if outputs is not None:
+        document["frames"] = outputs.astype("float64").tolist()
+    return as_json(document)
 
 
 def _calibration(args: argparse.Namespace) -> NDArray[np.uint8] | None:
