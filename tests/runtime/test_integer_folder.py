@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gearshift.runtime.errors import NetworkError
 from gearshift.runtime.gap8_folder import (
@@ -250,3 +254,19 @@ def test_a_damaged_deployment_is_named(tmp_path: Path) -> None:
     assert "no known deployment's" in refusal(folder)
     first.unlink()
     assert "no layer0_BNReluConvolution_weights.hex" in refusal(folder)
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_any_damage_to_the_geometry_is_a_network_error(data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        folder = write(Path(place) / "exported", frontnet(1, 48, 80))
+        path = folder / GEOMETRY_NAME
+        text = bytearray(path.read_bytes())
+        for _ in range(data.draw(st.integers(1, 3))):
+            position = data.draw(st.integers(0, len(text) - 1))
+            text[position] = data.draw(st.sampled_from(b'0129-"[]{},.eEnN \x00\xff'))
+        path.write_bytes(text)
+        # Names, descriptions and output scales may change unnoticed; nothing else may be raised.
+        with suppress(NetworkError):
+            assert len(read_gap8_folder(folder)[0].layers) == 9
