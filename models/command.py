@@ -63,7 +63,9 @@ def _register_making(actions: argparse._SubParsersAction[argparse.ArgumentParser
         "--augmentation", type=float, metavar="SHARE", help="strength, 0 to 1 (default 1)"
     )
     train.add_argument("--teacher", type=Path, metavar="CHECKPOINT", help="network to learn from")
-    train.add_argument("--teacher-share", type=float, help="its weight in the loss")
+    train.add_argument(
+        "--teacher-share", type=float, default=0.5, help="how far labels move to it (%(default)s)"
+    )
     train.add_argument("--out", type=Path, default=Path("training"), metavar="DIR")
     train.add_argument("--resume", action="store_true", help="continue from OUT/NAME.pt")
     train.add_argument("--start", type=Path, metavar="CHECKPOINT", help="fine-tune these weights")
@@ -148,6 +150,7 @@ def _train(args: argparse.Namespace) -> int:
     from gearshift.models.augmentation import scaled
     from gearshift.models.catalogue import find_architecture
     from gearshift.models.dataset import load_dataset
+    from gearshift.models.teaching import taught
     from gearshift.models.training import (
         Trainer,
         TrainingConfig,
@@ -165,15 +168,15 @@ def _train(args: argparse.Namespace) -> int:
         learning_rate=args.learning_rate,
         weight_decay=args.weight_decay,
         dropout=args.dropout,
-        teacher_share=args.teacher_share,
         augmentation=scaled(args.augmentation) if args.augmentation is not None else None,
     )
     data = load_dataset(args.data, limit=args.limit)
     validation = load_dataset(args.val) if args.val is not None else None
     if validation is None and args.hold_out:
         data, validation = split_off(data, args.hold_out)
-    teacher = load_network(args.teacher) if args.teacher is not None else None
-    trainer = Trainer(find_architecture(args.name), data, validation, config, teacher)
+    if args.teacher is not None:
+        data = taught(data, load_network(args.teacher), args.teacher_share)
+    trainer = Trainer(find_architecture(args.name), data, validation, config)
     if args.start is not None:
         trainer.start_from(args.start)
     if args.resume:

@@ -42,8 +42,8 @@ logger = logging.getLogger(__name__)
 class TrainingConfig:
     """Everything that a run depends on besides its data.
 
-    teacher_share: weight of the teacher's output in the loss, the truth has the rest. metric_share:
-    how far components weigh by their deviation (the metric sums raw units) rather than equally.
+    metric_share: how far components weigh by their deviation (the metric sums raw units) rather
+    than equally.
     """
 
     epochs: int = 30
@@ -58,7 +58,6 @@ class TrainingConfig:
     beta: float = 0.05
     """Standardised error below which the loss is quadratic."""
     metric_share: float = 0.5
-    teacher_share: float = 0.5
     guide_share: float = 0.3
     """Weight of the guide, coarser tasks that shape a pose network's features (see `Guide`)."""
     half: bool = True
@@ -85,7 +84,6 @@ class Trainer:
         data: Dataset,
         validation: Dataset | None,
         config: TrainingConfig,
-        teacher: PoseNetwork | None = None,
     ) -> None:
         if data.camera is None:
             raise ConfigurationError(f"{data.name}: flights without a camera cannot be turned")
@@ -106,7 +104,6 @@ class Trainer:
         self.averaged = PoseNetwork(architecture)
         self.averaged.load_state_dict(self.network.state_dict())
         self.averaged.to(memory_format=torch.channels_last).eval()
-        self._teacher = teacher
         self._optimiser = torch.optim.AdamW(
             _groups([*self.network.parameters(), *self._guide.parameters()], config.weight_decay)
         )
@@ -231,11 +228,7 @@ class Trainer:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.config.half):
             features = self.network.features(image)
             outputs, guesses = self.network.head(features), self._guide(features)
-            target = None
-            if self._teacher is not None:
-                with torch.no_grad():
-                    target = self._teacher(image)
-        loss = self._loss(outputs.float(), batch, target)
+        loss = self._loss(outputs.float(), batch)
         if not self._localiser and self._guide_share:
             loss = loss + self._guide_share * self._guide.loss(guesses.float(), batch)
         self._optimiser.zero_grad(set_to_none=True)
@@ -245,22 +238,17 @@ class Trainer:
         self._average()
         return float(loss.detach())
 
-    def _loss(self, outputs: Tensor, batch: Batch, taught: Tensor | None) -> Tensor:
+    def _loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         if self._localiser:
             return functional.cross_entropy(outputs, batch.cell, label_smoothing=0.05)
         mean, deviation = self.network.standardisation
         truth = (batch.values - mean) / deviation
         counts = batch.visible[:, None] & torch.isfinite(batch.values)
         counts[:, 3] &= batch.values[:, 3].abs() <= PHI_LIMIT
-        share = self.config.teacher_share if taught is not None else 0.0
-        loss = (1 - share) * self._distance(outputs, torch.nan_to_num(truth))
-        if taught is not None:
-            loss = loss + share * self._distance(outputs, taught.float())
-        return (loss * counts).sum() / counts.sum().clamp(min=1)
-
-    def _distance(self, outputs: Tensor, target: Tensor) -> Tensor:
-        each = functional.smooth_l1_loss(outputs, target, reduction="none", beta=self.config.beta)
-        return each * self._weights
+        loss = functional.smooth_l1_loss(
+            outputs, torch.nan_to_num(truth), reduction="none", beta=self.config.beta
+        )
+        return (loss * self._weights * counts).sum() / counts.sum().clamp(min=1)
 
     def _average(self) -> None:
         # Early on the average is short, so that it does not drag the initial weights along.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -12,6 +13,7 @@ pytest.importorskip("tqdm")
 
 from gearshift.models.catalogue import find_architecture  # noqa: E402
 from gearshift.models.dataset import Dataset, load_dataset  # noqa: E402
+from gearshift.models.teaching import taught  # noqa: E402
 from gearshift.models.torch_network import PoseNetwork, StridedDepthwise  # noqa: E402
 from gearshift.models.training import (  # noqa: E402
     Trainer,
@@ -20,7 +22,7 @@ from gearshift.models.training import (  # noqa: E402
     predict,
     split_off,
 )
-from gearshift.runtime.errors import NetworkError  # noqa: E402
+from gearshift.runtime.errors import ConfigurationError, NetworkError  # noqa: E402
 
 CONFIG = TrainingConfig(epochs=2, batch=16, half=False)
 
@@ -116,13 +118,18 @@ def test_fine_tuning_starts_at_the_averaged_weights(data: Dataset, tmp_path: Pat
         Trainer(find_architecture("F1"), data, None, CONFIG).start_from(tmp_path / "F2.pt")
 
 
-def test_a_teacher_changes_the_loss(data: Dataset, tmp_path: Path) -> None:
-    run(data, tmp_path / "teacher")
-    teacher = load_network(tmp_path / "teacher" / "F2.pt")
-    taught = Trainer(find_architecture("F2"), data, None, CONFIG, teacher)
-    taught.run(tmp_path / "taught")
-    alone = run(data, tmp_path / "alone")
-    assert not torch.equal(weights(taught.averaged), weights(alone.averaged))
+def test_a_teacher_moves_the_labels_of_scored_frames(data: Dataset, tmp_path: Path) -> None:
+    run(data, tmp_path)
+    teacher = load_network(tmp_path / "F2.pt")
+    moved, wholly = taught(data, teacher, 0.5), taught(data, teacher, 1.0)
+    rows = data.scored
+    assert np.array_equal(moved.values[~rows], data.values[~rows], equal_nan=True)
+    middle = (data.values[rows] + wholly.values[rows]) / 2
+    assert moved.values[rows] == pytest.approx(middle, abs=1e-5)
+    assert not np.allclose(moved.values[rows], data.values[rows])
+    assert np.array_equal(taught(data, teacher, 0.0).values, data.values, equal_nan=True)
+    with pytest.raises(ConfigurationError, match="between 0 and 1"):
+        taught(data, teacher, 2.0)
 
 
 def test_the_localiser_learns_from_every_frame(data: Dataset, tmp_path: Path) -> None:
