@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 HELP = "convert other recordings (pickles, folders, bags, HDF5, videos), and look into them"
 EXTRA = "recordings"
 # Kept equal to source.FORMATS by a test; naming it here keeps --help instant.
-FORMATS = ("frontnet", "ros", "nanocockpit", "folder", "hdf5", "video")
+FORMATS = ("frontnet", "ros", "gearshift", "nanocockpit", "folder", "hdf5", "video")
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -84,10 +84,10 @@ def _convert(options: argparse.Namespace) -> int:
     from gearshift.sim.recordings.convert import ConvertOptions, convert
     from gearshift.sim.recordings.source import find_reader
 
+    if options.output.resolve() == options.input.resolve():
+        raise ConfigurationError(f"{options.output} is the input")
     if options.output.exists() and not options.force:
         raise ConfigurationError(f"{options.output} exists; replace it with --force")
-    if options.output.exists() and options.output.resolve() == options.input.resolve():
-        raise ConfigurationError(f"{options.output} is the input")
     settings = ConvertOptions(
         rate=_above_zero(options.rate, "--rate"),
         camera=options.camera,

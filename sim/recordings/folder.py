@@ -17,6 +17,8 @@ from gearshift.sim.recordings.source import ReaderOptions, SourceFrame
 NAME: Final = "folder"
 HELP: Final = "a folder of images, with a CSV file of labels"
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".pgm", ".ppm", ".bmp", ".tif", ".tiff")
+_ENDS: Final = {b"\x89PNG": b"IEND", b"\xff\xd8": b"\xff\xd9"}
+_TAIL: Final = 4096
 USUAL_LABELS: Final = ("labels.csv", "poses.csv")
 
 
@@ -93,6 +95,12 @@ def decode_image(data: NDArray[np.uint8], where: str) -> NDArray[Any]:
     """A compressed image of any kind that OpenCV knows; raises RecordingError."""
     import cv2
 
+    tail = data[-_TAIL:].tobytes().rstrip(b"\x00")
+    for head, end in _ENDS.items():
+        # Some versions of OpenCV decode half an image without a word.
+        if data[: len(head)].tobytes() == head and end not in tail:
+            raise RecordingError(f"{where} is cut short")
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # our message says it
     try:
         # Unchanged, so that 16 bits are not cut to 8 and grey is not made of grey.
         image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None

@@ -7,11 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gearshift.runtime.errors import RecordingError
 from gearshift.runtime.recording import RecordingReader
-from gearshift.sim.recordings.source import ReaderOptions, find_reader, starts_with
-
-MCAP_MAGIC = b"\x89MCAP0\r\n"
+from gearshift.sim.recordings.gearshift_source import NAME
+from gearshift.sim.recordings.source import Reader, ReaderOptions, find_reader
 
 
 def describe(path: Path, allow_truncated: bool = False) -> dict[str, Any]:
@@ -19,17 +17,10 @@ def describe(path: Path, allow_truncated: bool = False) -> dict[str, Any]:
 
     A recording of ours is read through, so that damage shows; of anything else the first frame.
     """
-    if not path.exists():
-        raise RecordingError(f"there is no {path}")
-    if starts_with(path, MCAP_MAGIC) and not _is_ros(path):
+    found = find_reader(path)
+    if found.NAME == NAME:
         return _recording(path, allow_truncated)
-    return _foreign(path)
-
-
-def _is_ros(path: Path) -> bool:
-    from gearshift.sim.recordings.bags import recognises
-
-    return recognises(path)
+    return _foreign(path, found)
 
 
 def _recording(path: Path, allow_truncated: bool) -> dict[str, Any]:
@@ -66,8 +57,7 @@ def _recording(path: Path, allow_truncated: bool) -> dict[str, Any]:
     }
 
 
-def _foreign(path: Path) -> dict[str, Any]:
-    reader = find_reader(path)
+def _foreign(path: Path, reader: Reader) -> dict[str, Any]:
     source = reader.open_source(path, ReaderOptions())
     first = next(iter(source), None)
     camera = source.camera

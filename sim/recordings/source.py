@@ -99,6 +99,7 @@ class Reader(Protocol):
 _MODULES: Final = {
     "frontnet": "frontnet",
     "ros": "bags",
+    "gearshift": "gearshift_source",
     "nanocockpit": "nanocockpit",
     "folder": "folder",
     "hdf5": "hdf5",
