@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from gearshift.runtime.integer_network import Golden, IntegerNetwork
 
+CALIBRATION_FRAMES = 768
 Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
@@ -54,6 +55,26 @@ def register_import(actions: Parsers) -> None:
         "--out", type=Path, default=Path("imported"), metavar="DIR", help="(%(default)s)"
     )
     frontnet.set_defaults(run=_import_frontnet)
+
+    own = formats.add_parser("onnx", help="a regression network of your own")
+    own.add_argument("file", type=Path, metavar="FILE.onnx")
+    own.add_argument(
+        "--outputs",
+        required=True,
+        metavar="NAME:UNIT,...",
+        help="what it gives, in order, such as x:m,y:m,phi:rad; rad is an angle",
+    )
+    own.add_argument("--name", help="of the network (default: the file's)")
+    own.add_argument("--input-gain", type=float, default=1.0, help="bytes times this (%(default)s)")
+    own.add_argument("--input-offset", type=float, default=0.0, help="plus this (%(default)s)")
+    own.add_argument(
+        "--frames", type=Path, metavar="DIR", help="PNG files of its size: quantise to int8"
+    )
+    own.add_argument("--data", type=Path, metavar="DIR", help="recordings to calibrate on instead")
+    own.add_argument(
+        "--out", type=Path, default=Path("imported"), metavar="DIR", help="(%(default)s)"
+    )
+    own.set_defaults(run=_import_onnx)
 
 
 def register_export(formats: Parsers) -> None:
@@ -103,22 +124,46 @@ def _import_gap8(args: argparse.Namespace) -> int:
 
 
 def _import_frontnet(args: argparse.Namespace) -> int:
-    from gearshift.models.frontnet_import import (
-        float_onnx,
-        int8_onnx,
-        read_frontnet,
-        write_imported,
-    )
+    from gearshift.models.frontnet_import import float_onnx, int8_onnx, read_frontnet
+    from gearshift.models.import_writer import write_imported
 
     name = _plain(args.name) if args.name is not None else None
     network = read_frontnet(args.checkpoint, name)
     frames = _calibration(args)
     content, method = int8_onnx(network, frames)
-    for path in write_imported(args.out, network, float_onnx(network), content, method):
+    in_float = float_onnx(network)
+    for path in write_imported(args.out, network.description(), in_float, content, method):
         _write(str(path))
     _write(f"{network.name}: int8 calibrated {method}")
     if frames is None:
         _write("give --frames or --data to calibrate on images, which is more accurate")
+    return 0
+
+
+def _import_onnx(args: argparse.Namespace) -> int:
+    from gearshift.models.import_writer import write_imported
+    from gearshift.models.onnx_import import import_onnx, parse_components, quantise_onnx
+    from gearshift.runtime.onnx_engine import OnnxEngine
+
+    where = str(args.file)
+    name = _plain(args.name or args.file.stem)
+    components = parse_components(args.outputs)
+    content = import_onnx(
+        _bytes(args.file),
+        name,
+        components,
+        where,
+        gain=args.input_gain,
+        offset=args.input_offset,
+    )
+    frames = _calibration(args)
+    in_int8 = quantise_onnx(content, frames, where) if frames is not None else None
+    method = f"min-max of {len(frames)} frames" if frames is not None else "none: float"
+    network = OnnxEngine(content, where).network
+    for path in write_imported(args.out, network, content, in_int8, method):
+        _write(str(path))
+    if frames is None:
+        _write("give --frames or --data to quantise it to int8")
     return 0
 
 
@@ -211,16 +256,11 @@ def _as_json(network: IntegerNetwork, run: Golden, outputs: NDArray[np.float32] 
 
 
 def _calibration(args: argparse.Namespace) -> NDArray[np.uint8] | None:
-    from gearshift.models.catalogue import HEIGHT, WIDTH
+    """Frames of --frames or --data, evenly spread; None where neither was given."""
     from gearshift.models.dataset import load_dataset
-    from gearshift.models.export import CALIBRATION_FRAMES
-    from gearshift.runtime.errors import FrameError
 
     if args.frames is not None:
-        frames = _frames(args.frames)
-        if frames.shape[1:] != (HEIGHT, WIDTH):
-            raise FrameError(f"{args.frames}: its frames are not {WIDTH}x{HEIGHT}")
-        return frames
+        return _frames(args.frames)
     if args.data is None:
         return None
     images = load_dataset(args.data).images

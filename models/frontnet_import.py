@@ -32,8 +32,7 @@ from gearshift.models.folding import FoldedLayer, FoldedNetwork
 from gearshift.models.gap8 import frontnet
 from gearshift.models.onnx_graph import INPUT, float_model, quantised_model, with_metadata
 from gearshift.models.quantisation import quantise
-from gearshift.models.zoo_writer import ZooEntry, write_network
-from gearshift.runtime.errors import NetworkError
+from gearshift.runtime.errors import FrameError, NetworkError
 from gearshift.runtime.network import Network
 from gearshift.runtime.types import POSE_COMPONENTS
 
@@ -122,6 +121,11 @@ def int8_onnx(
 ) -> tuple[bytes, str]:
     """The int8 model and how it was calibrated: on frames (n, 96, 160), or without any."""
     if frames is not None:
+        if frames.shape[1:] != (HEIGHT, WIDTH):
+            raise FrameError(
+                f"frames to calibrate on are {frames.shape[2]}x{frames.shape[1]}, not "
+                f"{WIDTH}x{HEIGHT}"
+            )
         architecture = network.folded.architecture
         quantised = quantise(network.folded, resized(frames, architecture))
         model = quantised.model
@@ -131,28 +135,6 @@ def int8_onnx(
         model = quantised_model(network.folded, scales)
         method = f"data-free, {DEVIATIONS:g} deviations of batch normalisation"
     return with_metadata(_resizing(model, network), network.description().to_json()), method
-
-
-def write_imported(
-    folder: Path, network: ImportedFrontnet, in_float: bytes, in_int8: bytes, method: str
-) -> tuple[Path, Path]:
-    """Put the int8 model into a folder with a manifest, as a zoo, and the float one below it."""
-    description = network.description()
-    entry = ZooEntry(
-        name=network.name,
-        architecture=description.architecture,
-        parameters=description.parameters,
-        mac=description.mac,
-        training_set=description.training_set,
-        licence=description.licence,
-        mae={},
-        calibration=method,
-    )
-    path = write_network(folder, in_int8, entry)
-    float_path = folder / "float" / path.name
-    float_path.parent.mkdir(exist_ok=True)
-    float_path.write_bytes(in_float)
-    return path, float_path
 
 
 def resized(frames: NDArray[np.uint8], architecture: Architecture) -> NDArray[np.uint8]:

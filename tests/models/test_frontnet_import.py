@@ -19,10 +19,10 @@ from gearshift.models.frontnet_import import (  # noqa: E402
     float_onnx,
     int8_onnx,
     read_frontnet,
-    write_imported,
 )
 from gearshift.models.gap8_conversion import integers_of_onnx  # noqa: E402
 from gearshift.models.gap8_writer import run_integer_frames, write_gap8_folder  # noqa: E402
+from gearshift.models.import_writer import write_imported  # noqa: E402
 from gearshift.models.inference import run_frames  # noqa: E402
 from gearshift.models.pulp_frontnet import read_frames  # noqa: E402
 from gearshift.runtime.engine import load_engine  # noqa: E402
@@ -119,7 +119,7 @@ def test_it_says_what_it_is(name: str, parameters: int, mac: int, tmp_path: Path
     network = read_frontnet(checkpoint(tmp_path, state_of(*VARIANTS[name])))
     content, method = int8_onnx(network)
     path, float_path = write_imported(
-        tmp_path / "zoo", network, float_onnx(network), content, method
+        tmp_path / "zoo", network.description(), float_onnx(network), content, method
     )
     for source in (path, float_path):
         engine = load_engine(source)
