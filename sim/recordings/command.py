@@ -98,7 +98,8 @@ def _convert(options: argparse.Namespace) -> int:
     )
     reader = find_reader(options.input, options.format)
     source = reader.open_source(options.input, _reader_options(options))
-    done = convert(source, options.input.name, options.output, settings, progress_bar)
+    name = options.input.resolve().name
+    done = convert(source, name, options.output, settings, progress_bar)
     for warning in dict.fromkeys(done.warnings):
         sys.stderr.write(f"gearshift: warning: {warning}\n")
     sys.stdout.write(_summary(options.output, reader.NAME, done))

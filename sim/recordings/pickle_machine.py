@@ -33,8 +33,8 @@ from gearshift.sim.recordings.pickle_parts import (
 
 LAZY_BYTES: Final = 512
 """Strings longer than this are left in the file."""
-OBJECT_BYTES: Final = 100
-"""Rough memory of one object that an opcode makes; errs on the high side."""
+OBJECT_BYTES: Final = 64
+"""Rough memory of one object that an opcode makes; a data frame's rows take less on the whole."""
 POINTER_BYTES: Final = 16
 """The same of opcodes that push what exists already: small integers, constants, the memo's."""
 _CHEAP: Final = frozenset(

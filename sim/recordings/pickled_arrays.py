@@ -41,6 +41,8 @@ class Dtype:
 class Array:
     """numpy.ndarray whose bytes may still be in the file; also an Index of very old pandas."""
 
+    __slots__ = ("_data", "_dtype", "_fortran", "shape")
+
     def __init__(self) -> None:
         self.shape: tuple[int, ...] = ()
         self._dtype: np.dtype[Any] = np.dtype(np.uint8)

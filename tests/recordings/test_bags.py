@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gearshift.runtime.errors import ConfigurationError, GearshiftError, RecordingError
-from gearshift.sim.recordings.bags import open_source
+from gearshift.sim.recordings.bags import POSE_TYPES, _pose, open_source
 from gearshift.sim.recordings.poses import PoseTrack, relative_label
 from gearshift.sim.recordings.source import ReaderOptions, find_reader
 
@@ -277,6 +277,28 @@ def test_wrong_topics_are_named(tmp_path: Path, run: Run) -> None:
         open_source(bag.path, ReaderOptions(image_topic="/other"))
     with pytest.raises(ConfigurationError, match="topic /head is of type geometry_msgs/msg/PoseSt"):
         open_source(bag.path, ReaderOptions(image_topic="/head"))
+
+
+def test_every_kind_of_pose_message_reads() -> None:
+    from rosbags.typesys import Stores, get_typestore
+
+    types: Any = get_typestore(Stores.ROS2_HUMBLE).types
+    point = types["geometry_msgs/msg/Point"](x=1.0, y=2.0, z=3.0)
+    vector = types["geometry_msgs/msg/Vector3"](x=1.0, y=2.0, z=3.0)
+    turn = types["geometry_msgs/msg/Quaternion"](x=0.0, y=0.0, z=0.6, w=0.8)
+    pose = types["geometry_msgs/msg/Pose"](position=point, orientation=turn)
+    covered = types["geometry_msgs/msg/PoseWithCovariance"](pose=pose, covariance=np.zeros(36))
+    moved = types["geometry_msgs/msg/Transform"](translation=vector, rotation=turn)
+    fields = {
+        "geometry_msgs/msg/PoseStamped": {"pose": pose},
+        "geometry_msgs/msg/PoseWithCovarianceStamped": {"pose": covered},
+        "geometry_msgs/msg/TransformStamped": {"child_frame_id": "", "transform": moved},
+        "nav_msgs/msg/Odometry": {"child_frame_id": "", "pose": covered, "twist": None},
+    }
+    assert set(fields) == set(POSE_TYPES)
+    for kind, values in fields.items():
+        message = types[kind](header=None, **values)
+        assert _pose(message) == ((1.0, 2.0, 3.0), (0.0, 0.0, 0.6, 0.8))
 
 
 def test_tracks_interpolate_the_shorter_way_round() -> None:

@@ -1,5 +1,6 @@
 """Converting: geometry, options, bounded memory, whole files or none, and what `info` tells."""
 
+import errno
 import json
 import math
 import subprocess
@@ -86,6 +87,19 @@ def test_a_source_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(RecordingError, match="row 30"):
         convert(Frames(frames()), "it", tmp_path / "o.mcap", options())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("method", ["add_message", "finish"])
+def test_a_full_disk_is_named_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(f"mcap.writer.Writer.{method}", fail)
+    with pytest.raises(RecordingError, match=r"cannot write .*: No space left"):
+        convert(source([None]), "it", tmp_path / "o.mcap", options())
     assert not list(tmp_path.iterdir())
 
 

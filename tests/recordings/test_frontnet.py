@@ -10,6 +10,7 @@ import builtins
 import contextlib
 import functools
 import io
+import json
 import os
 import pickle
 import struct
@@ -22,6 +23,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gearshift.runtime.cli import main
 from gearshift.runtime.errors import ConfigurationError, GearshiftError, RecordingError
 from gearshift.sim.recordings.frontnet import open_source
 from gearshift.sim.recordings.pandas_pickle import TABLE, read_frame
@@ -80,6 +82,20 @@ def test_a_pickle_converts_and_reads_back_equal(tmp_path: Path, run: Run, protoc
     assert camera is not None
     assert camera.fx == pytest.approx(80 / np.tan(np.radians(32.5)))
     assert all(entry.truth is not None and entry.truth.visible for entry in entries)
+
+
+def test_a_converted_pickle_replays_with_errors(
+    tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frontnet_frame(make_images()).to_pickle(tmp_path / "set.pickle")
+    out = tmp_path / "out.mcap"
+    run("convert", tmp_path / "set.pickle", out, "--rate", 30, "--camera", "hfov=65")
+    capsys.readouterr()
+    arguments = ["--ensemble", "D1", "--policy", "op", "--threshold", "0.4", "--json", "-"]
+    assert main(["replay", str(out), *arguments]) == 0
+    summary = json.loads(capsys.readouterr().out)["summary"]
+    assert summary["scored"] == 4
+    assert set(summary["error"]) >= {"x", "y", "z", "phi"}
 
 
 @pytest.mark.parametrize(
