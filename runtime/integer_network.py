@@ -26,7 +26,7 @@ SHIFT = 24
 """DORY's usual right shift."""
 MAX_BYTE = 255
 MAX_ACTIVATION = 1 << 26
-"""Numbers in one activation; a damaged geometry must not ask for all memory."""
+"""Numbers in one activation or its patches; a damaged geometry must not ask for all memory."""
 
 
 class IntegerKind(StrEnum):
@@ -88,6 +88,11 @@ class Geometry:
             raise NetworkError(f"{where}: its input is larger than {MAX_ACTIVATION} bytes")
         if self.out_height < 1 or self.out_width < 1:
             raise NetworkError(f"{where}: its kernel is larger than its input")
+        patch = self.kernel**2 * (self.in_channels if self.kind is IntegerKind.CONV else 1)
+        if self.out_height * self.out_width * max(patch, self.out_channels) > MAX_ACTIVATION:
+            raise NetworkError(
+                f"{where}: its output or its patches exceed {MAX_ACTIVATION} numbers"
+            )
         same = self.kind in (IntegerKind.DEPTHWISE, IntegerKind.POOL)
         if same and self.in_channels != self.out_channels:
             raise NetworkError(

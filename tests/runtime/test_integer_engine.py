@@ -211,6 +211,8 @@ def test_what_could_overflow_on_the_board_is_refused() -> None:
         ({"padding": 3}, "padding below the kernel's size"),
         ({"kernel": 50}, "kernel is larger than its input"),
         ({"height": 1 << 20, "width": 1 << 20}, "input is larger than"),
+        ({"height": 2000, "width": 2000, "kernel": 31}, "its output or its patches exceed"),
+        ({"out_channels": 1 << 30}, "its output or its patches exceed"),
         ({"shift": 63}, "a shift of 63"),
         ({"kind": IntegerKind.DEPTHWISE}, "keeps its channels"),
     ],
