@@ -21,7 +21,6 @@ from gearshift.sim.recordings.poses import PoseTrack, relative_label
 from gearshift.sim.recordings.source import Label, ReaderOptions, SourceFrame, listed, starts_with
 
 NAME: Final = "ros"
-HELP: Final = "ROS 1 bags, ROS 2 bags (folder, .db3, .mcap): an image topic, perhaps poses"
 IMAGE_TYPES: Final = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 INFO_TYPE: Final = "sensor_msgs/msg/CameraInfo"
 POSE_TYPES: Final = (
@@ -183,12 +182,22 @@ class _Bag:
         """Log time [ns] and message of a topic, in the order of the log."""
         with self._guard(), self._open() as reader:
             wanted = [c for c in reader.connections if c.topic == topic]
+            self._check_definitions(wanted)
             for connection, log_ns, data in reader.messages(connections=wanted):
                 if self._ros1:
                     message = self._store.deserialize_ros1(data, connection.msgtype)
                 else:
                     message = self._store.deserialize_cdr(data, connection.msgtype)
                 yield int(log_ns), message
+
+    def _check_definitions(self, connections: Sequence[Any]) -> None:
+        for connection in connections:
+            kind, digest = connection.msgtype, connection.digest
+            ours = self._store.generate_msgdef(kind)[1] if self._ros1 else ""
+            if self._ros1 and digest not in ("*", ours):
+                raise RecordingError(
+                    f"{self.path}: {connection.topic} has another definition of {kind}"
+                )
 
     def _open(self) -> Any:
         if self._ros1:

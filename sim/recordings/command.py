@@ -15,8 +15,16 @@ if TYPE_CHECKING:
 
 HELP = "convert other recordings (pickles, folders, bags, HDF5, videos), and look into them"
 EXTRA = "recordings"
-# Kept equal to source.FORMATS by a test; naming it here keeps --help instant.
-FORMATS = ("frontnet", "ros", "gearshift", "nanocockpit", "folder", "hdf5", "video")
+# Equal to source.FORMATS, as a test checks; named here so that --help imports nothing heavy.
+FORMATS = {
+    "frontnet": "PULP-Frontnet's pickled pandas data frames; nothing in them is run",
+    "ros": "ROS 1 bag, ROS 2 bag (folder, .db3, .mcap): an image topic, perhaps poses",
+    "gearshift": "a recording of ours: to crop, resize or name a camera; decisions are left out",
+    "nanocockpit": "NanoCockpit's folder: metadata.csv and camera_raw/",
+    "folder": "images, with labels in labels.csv, poses.csv or --labels",
+    "hdf5": "datasets images (n, h, w[, c]), poses (n, 4), times (n,)",
+    "video": "what OpenCV decodes, with labels in a .csv beside it or --labels",
+}
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +51,13 @@ def register(parser: argparse.ArgumentParser) -> None:
 def _register_convert(convert: argparse.ArgumentParser) -> None:
     convert.add_argument("input", type=Path, metavar="IN", help="file or folder")
     convert.add_argument("output", type=Path, metavar="OUT.mcap")
+    convert.epilog = (
+        "formats:\n"
+        + "".join(f"  {name:<12} {text}\n" for name, text in FORMATS.items())
+        + "columns of labels: file or frame, time_ns or time_s, x, y, z [m], phi [rad],\n"
+        "  visible, head_u, head_v"
+    )
+    convert.formatter_class = argparse.RawDescriptionHelpFormatter
     convert.add_argument("--format", choices=FORMATS, help="default: what the input looks like")
     convert.add_argument("--force", action="store_true", help="replace OUT.mcap if it exists")
     frames = convert.add_argument_group("frames")
@@ -61,7 +76,9 @@ def _register_convert(convert: argparse.ArgumentParser) -> None:
         help="say it about the flight: room=lab, person=a, split=known",
     )
     where = convert.add_argument_group("where things are")
-    where.add_argument("--labels", type=Path, metavar="CSV", help="of a folder or a video")
+    where.add_argument(
+        "--labels", type=Path, metavar="CSV", help="of a folder, NanoCockpit's or a video"
+    )
     where.add_argument("--image-topic", metavar="TOPIC", help="of a bag")
     where.add_argument("--pose-topic", metavar="TOPIC", help="of a bag: pose of the head")
     where.add_argument(

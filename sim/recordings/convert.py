@@ -78,6 +78,8 @@ def convert(
         raise RecordingError(f"{name} has no frames") from None
     image = to_grey(first.image, first.channels, options.scale, first.where)
     done = Converted()
+    if _is_stretched(image, options):
+        done.warnings.append("--resize changes the aspect ratio: crop first (--crop WxH+X+Y)")
     camera = _camera(source, options, image, name, done)
     every: Iterable[SourceFrame] = itertools.chain((first,), frames)
     if progress is not None:
@@ -95,8 +97,18 @@ def convert(
         target.with_name(target.name + ".part").unlink(missing_ok=True)
         raise RecordingError(f"cannot write {target}: {error.strerror}") from error
     done.warnings += source.notes
-    _warn(done, options)
+    _warn(done)
     return done
+
+
+def _is_stretched(image: Image, options: ConvertOptions) -> bool:
+    if options.size is None:
+        return False
+    height, width = image.shape
+    if options.crop is not None:
+        width, height = options.crop.width, options.crop.height
+    change = options.size[0] * height / (options.size[1] * width)
+    return abs(math.log(change)) > ASPECT_TOLERANCE
 
 
 def _camera(
@@ -183,14 +195,10 @@ def _count(done: Converted, frame: Frame, truth: GroundTruth | None) -> None:
         done.turned_away += truth.visible and abs(truth.values[3]) > PHI_LIMIT
 
 
-def _warn(done: Converted, options: ConvertOptions) -> None:
+def _warn(done: Converted) -> None:
     if not done.labelled:
         done.warnings.append("no ground truth: a replay gives latency and choices, no errors")
     if done.turned_away:
         done.warnings.append(
             f"{done.turned_away} frames have |phi| > {PHI_LIMIT} rad: written, but not scored"
         )
-    camera = done.camera
-    stretched = camera is not None and abs(math.log(camera.fx / camera.fy)) > ASPECT_TOLERANCE
-    if stretched and options.size is not None:
-        done.warnings.append("--resize changes the aspect ratio: crop first (--crop WxH+X+Y)")

@@ -15,7 +15,6 @@ from gearshift.sim.recordings.labels import read_labels
 from gearshift.sim.recordings.source import ReaderOptions, SourceFrame
 
 NAME: Final = "folder"
-HELP: Final = "a folder of images, with a CSV file of labels"
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".pgm", ".ppm", ".bmp", ".tif", ".tiff")
 _ENDS: Final = {b"\x89PNG": b"IEND", b"\xff\xd8": b"\xff\xd9"}
 _TAIL: Final = 4096

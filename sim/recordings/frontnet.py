@@ -22,7 +22,6 @@ from gearshift.sim.recordings.pickled_arrays import Array
 from gearshift.sim.recordings.source import Label, ReaderOptions, SourceFrame, listed, starts_with
 
 NAME: Final = "frontnet"
-HELP: Final = "PULP-Frontnet's pickled pandas data frames (.pickle, .pkl)"
 _COMPRESSED: Final = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"PK\x03\x04", b"\x28\xb5\x2f\xfd")
 _SIDE: Final = 1 << 15
 _MOST_VALUES: Final = 1 << 26

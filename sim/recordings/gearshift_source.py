@@ -12,7 +12,6 @@ from gearshift.runtime.types import Camera, GroundTruth
 from gearshift.sim.recordings.source import Label, ReaderOptions, SourceFrame, starts_with
 
 NAME: Final = "gearshift"
-HELP: Final = "a recording of ours (.mcap): decisions are left out"
 MAGIC: Final = b"\x89MCAP0\r\n"
 
 

@@ -14,7 +14,6 @@ from gearshift.runtime.types import Camera
 from gearshift.sim.recordings.source import Label, ReaderOptions, SourceFrame, listed, starts_with
 
 NAME: Final = "hdf5"
-HELP: Final = "HDF5: datasets images (n, h, w[, c]), poses (n, 4), times (n,)"
 USUAL: Final = {
     "--images": ("images", "image", "frames", "x"),
     "--poses": ("poses", "pose", "labels", "y"),

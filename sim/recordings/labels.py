@@ -44,6 +44,37 @@ def read_labels(path: Path, key: str) -> Iterator[Row]:
         yield parse_row(record, where)
 
 
+class NumberedLabels:
+    """Rows by their `frame` column, which must grow, beside frames that come one at a time."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._rows = iter(()) if path is None else read_labels(path, "frame")
+        self._row = self._next(-1)
+
+    def at(self, number: int) -> Row | None:
+        """The row of a frame; ask in order. Raises RecordingError."""
+        row = self._row
+        if row is None or row.frame != number:
+            return None
+        self._row = self._next(number)
+        return row
+
+    def finish(self, frames: int) -> None:
+        """Raise RecordingError when a row is of a frame beyond the last."""
+        if self._row is not None:
+            raise RecordingError(
+                f"{self._row.where}: frame {self._row.frame}, but there are {frames} frames"
+            )
+
+    def _next(self, after: int) -> Row | None:
+        row = next(self._rows, None)
+        if row is not None and (row.frame is None or row.frame <= after):
+            raise RecordingError(
+                f"{row.where}: frame is {row.frame}, expected a number above {after}"
+            )
+        return row
+
+
 def read_rows(path: Path, required: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
     """Rows of a CSV file with a header: where each is, and its cells by column.
 

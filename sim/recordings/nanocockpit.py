@@ -16,11 +16,10 @@ from typing import Final
 from gearshift.runtime.errors import RecordingError
 from gearshift.runtime.types import Camera
 from gearshift.sim.recordings.folder import inside, read_image
-from gearshift.sim.recordings.labels import read_rows, whole
+from gearshift.sim.recordings.labels import NumberedLabels, read_rows, whole
 from gearshift.sim.recordings.source import ReaderOptions, SourceFrame
 
 NAME: Final = "nanocockpit"
-HELP: Final = "NanoCockpit's folders: metadata.csv, camera_raw/, inference.csv"
 METADATA: Final = "metadata.csv"
 IMAGES: Final = "camera_raw"
 _WRAP: Final = 1 << 32
@@ -37,16 +36,17 @@ def open_source(path: Path, options: ReaderOptions) -> NanoCockpitSource:
         raise RecordingError(f"{path} has no {METADATA}")
     if not (path / IMAGES).is_dir():
         raise RecordingError(f"{path} has no folder {IMAGES}")
-    return NanoCockpitSource(path, options.channels or "bgr")
+    return NanoCockpitSource(path, options.labels, options.channels or "bgr")
 
 
 class NanoCockpitSource:
-    """Frames in the order of metadata.csv."""
+    """Frames in the order of metadata.csv; labels, if any, by the number of the row from 0."""
 
     camera: Camera | None = None
 
-    def __init__(self, path: Path, channels: str) -> None:
+    def __init__(self, path: Path, labels: Path | None, channels: str) -> None:
         self._path = path
+        self._labels = labels
         self._channels = channels
         self.frames: int | None = sum(1 for _ in (path / IMAGES).glob("*.png"))
         self.notes: list[str] = []
@@ -56,7 +56,8 @@ class NanoCockpitSource:
             )
 
     def __iter__(self) -> Iterator[SourceFrame]:
-        turns = 0
+        labels = NumberedLabels(self._labels)
+        rows = turns = 0
         last: int | None = None
         skipped = 0
         last_id: int | None = None
@@ -76,12 +77,15 @@ class NanoCockpitSource:
             last_id = frame_id
             number = Path(record["filename"]).stem
             name = inside(self._path / IMAGES, f"{number}.png", where)
+            row = labels.at(rows)
+            rows += 1
             yield SourceFrame(
                 where=where,
                 image=read_image(name, where),
                 channels=self._channels,
                 time_ns=(turns * _WRAP + stamp) * 1000,
-                label=None,
+                label=None if row is None else row.label,
             )
+        labels.finish(rows)
         if skipped:
             self.notes.append(f"the camera's counter skips {skipped} frames: they never arrived")

@@ -13,10 +13,10 @@ for its rows and not for its pixels.
 
 from __future__ import annotations
 
-import codecs
 import io
 import pickle
 import pickletools
+import re
 import struct
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -77,6 +77,19 @@ _FAMILIES: Final = {
     "_get": {"BINGET": "<B", "LONG_BINGET": "<I"},
 }
 
+# What Python 2's repr of a string escapes.
+_ESCAPE: Final = re.compile(r"\\(x[0-9a-fA-F]{2}|.?)", re.DOTALL)
+_ESCAPED: Final = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", "'": "'", '"': '"'}
+
+
+def _unescape(match: re.Match[str]) -> str:
+    code = match[1]
+    if len(code) == 3:
+        return chr(int(code[1:], 16))
+    if code not in _ESCAPED:
+        raise RefusedPickleError("a string with an unknown escape")
+    return _ESCAPED[code]
+
 
 class PickleMachine:
     """Runs one pickle over a table.
@@ -100,14 +113,14 @@ class PickleMachine:
         actions = self._actions()
         while True:
             code = self._read(1)[0]
+            if code == pickle.STOP[0]:
+                return self._pop()
             action = actions.get(code)
             if action is None:
                 self._refuse_opcode(code)
             self._left -= POINTER_BYTES if code in _CHEAP else OBJECT_BYTES
             if self._left < 0:
                 raise PickleMemoryError
-            if code == pickle.STOP[0]:
-                return self._pop()
             try:
                 action()
             except (ValueError, TypeError, IndexError, KeyError, struct.error) as error:
@@ -264,9 +277,6 @@ class PickleMachine:
     def _op_frame(self) -> None:
         self._read(8)  # a hint for buffering
 
-    def _op_stop(self) -> None:
-        pass
-
     def _op_pop(self) -> None:
         if not self._stack:
             raise RefusedPickleError("its stack runs empty")
@@ -298,8 +308,7 @@ class PickleMachine:
         line = self._line()
         if len(line) < 2 or line[0] not in "'\"" or line[-1] != line[0]:
             raise RefusedPickleError("a string without quotes")
-        data, _ = codecs.escape_decode(line[1:-1].encode("latin-1"))
-        self._push(data.decode("latin-1"))
+        self._push(_ESCAPE.sub(_unescape, line[1:-1]))
 
     def _op_unicode(self) -> None:
         self._push(self._line().encode("latin-1").decode("raw-unicode-escape"))

@@ -86,7 +86,6 @@ class Reader(Protocol):
     """A module that reads one kind of input."""
 
     NAME: str
-    HELP: str
 
     def recognises(self, path: Path) -> bool:
         """Whether the input looks like this kind; reads a few bytes at most."""

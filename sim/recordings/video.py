@@ -11,11 +11,10 @@ import numpy as np
 
 from gearshift.runtime.errors import RecordingError
 from gearshift.runtime.types import Camera
-from gearshift.sim.recordings.labels import Row, read_labels
+from gearshift.sim.recordings.labels import NumberedLabels, Row
 from gearshift.sim.recordings.source import ReaderOptions, SourceFrame
 
 NAME: Final = "video"
-HELP: Final = "a video file (.mp4, .avi, .mkv, .mov, .webm), with a CSV file of labels"
 SUFFIXES: Final = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mjpeg", ".mjpg")
 _MOST_HZ: Final = 10_000
 
@@ -53,15 +52,14 @@ class VideoSource:
         self.notes: list[str] = []
 
     def __iter__(self) -> Iterator[SourceFrame]:
-        rows = iter(()) if self._labels is None else read_labels(self._labels, "frame")
-        row = _next(rows, -1)
+        labels = NumberedLabels(self._labels)
         number = 0
         try:
             while True:
                 there, image = self._capture.read()
                 if not there:
                     break
-                here = row if row is not None and row.frame == number else None
+                here = labels.at(number)
                 yield SourceFrame(
                     where=f"{self._path}, frame {number}",
                     image=np.asarray(image),
@@ -69,8 +67,6 @@ class VideoSource:
                     time_ns=self._time(number, here),
                     label=None if here is None else here.label,
                 )
-                if here is not None:
-                    row = _next(rows, number)
                 number += 1
         finally:
             self._capture.release()
@@ -78,17 +74,9 @@ class VideoSource:
             raise RecordingError(
                 f"{self._path} is damaged or cut short: {number} of {self.frames} frames"
             )
-        if row is not None:
-            raise RecordingError(f"{row.where}: frame {row.frame}, the video has {number} frames")
+        labels.finish(number)
 
     def _time(self, number: int, row: Row | None) -> int | None:
         if row is not None and row.time_ns is not None:
             return row.time_ns
         return None if self._rate is None else round(number * 1e9 / self._rate)
-
-
-def _next(rows: Iterator[Row], after: int) -> Row | None:
-    row = next(rows, None)
-    if row is not None and (row.frame is None or row.frame <= after):
-        raise RecordingError(f"{row.where}: frame is {row.frame}, expected a number above {after}")
-    return row

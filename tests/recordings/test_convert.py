@@ -148,12 +148,15 @@ def test_crop_and_resize_move_the_camera_along(tmp_path: Path) -> None:
     convert(source(labels), "it", whole, options())
     crop = options(crop=Crop(80, 48, 20, 10), size=(160, 96))
     pytest.importorskip("cv2")
-    convert(source(labels), "it", part, crop)
+    done = convert(source(labels), "it", part, crop)
     (before,), (after,) = read(whole), read(part)
     assert after.frame.image.shape == (96, 160)
     camera = after.frame.camera
     assert camera is not None
     assert camera.fx == pytest.approx(251.2)
+    stretched = convert(source(labels), "it", tmp_path / "c.mcap", options(size=(96, 96)))
+    assert any("aspect ratio" in line for line in stretched.warnings)
+    assert not any("aspect" in line for line in done.warnings)
     assert before.truth is not None
     assert before.truth.head_pixel is not None
     assert after.truth is not None
@@ -351,7 +354,7 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert command.FORMATS == FORMATS
+    assert tuple(command.FORMATS) == FORMATS
 
 
 def test_a_summary_needs_no_frames() -> None:

@@ -168,6 +168,17 @@ def test_nanocockpit_reads_through_a_wrap_of_its_clock(
     assert "no ground truth: left out" in warned
 
 
+def test_nanocockpit_takes_labels_by_number(tmp_path: Path, run: Run) -> None:
+    images = make_images()
+    write_nanocockpit(tmp_path / "in", images, [1, 2, 3, 4], [10, 20, 30, 40])
+    write_labels(tmp_path / "l.csv", "frame", [0, 1, 2, 3])
+    run("convert", tmp_path / "in", tmp_path / "o.mcap", "--labels", tmp_path / "l.csv")
+    check(tmp_path / "o.mcap", images, POSES, [10_000, 20_000, 30_000, 40_000])
+    write_labels(tmp_path / "l.csv", "frame", [0, 9])
+    with pytest.raises(RecordingError, match="line 3: frame 9, but there are 4 frames"):
+        run("convert", tmp_path / "in", tmp_path / "p.mcap", "--labels", tmp_path / "l.csv")
+
+
 def test_nanocockpit_names_what_is_missing(tmp_path: Path, run: Run) -> None:
     write_nanocockpit(tmp_path / "in", make_images(2), [1, 2], [1, 2])
     (tmp_path / "in" / "camera_raw" / "00001.png").unlink()
@@ -207,7 +218,7 @@ def test_a_video_with_labels_reads_back(tmp_path: Path, run: Run) -> None:
 def test_labels_beyond_a_video_are_named(tmp_path: Path, run: Run) -> None:
     write_video(tmp_path / "v.avi", make_images(2))
     write_labels(tmp_path / "v.csv", "frame", [0, 5])
-    with pytest.raises(RecordingError, match="line 3: frame 5, the video has 2 frames"):
+    with pytest.raises(RecordingError, match="line 3: frame 5, but there are 2 frames"):
         run("convert", tmp_path / "v.avi", tmp_path / "o.mcap")
     write_labels(tmp_path / "v.csv", "frame", [1, 1])
     with pytest.raises(RecordingError, match="line 3: frame is 1, expected a number above 1"):
