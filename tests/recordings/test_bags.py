@@ -269,6 +269,18 @@ def test_a_bag_that_was_cut_short_is_named(tmp_path: Path, run: Run, kind: str) 
         assert not list(tmp_path.glob("o.mcap*"))
 
 
+def test_another_definition_of_a_message_is_refused(tmp_path: Path, run: Run) -> None:
+    with Bag(tmp_path / "in", "ros1") as bag:
+        kind = "sensor_msgs/msg/Image"
+        definition, _ = bag.store.generate_msgdef(kind)
+        bag.connections["/image"] = bag.writer.add_connection(
+            "/image", kind, msgdef="uint8 more\n" + definition, md5sum="0" * 32
+        )
+        bag.image("/image", START, make_images(1)[0], "mono8")
+    with pytest.raises(RecordingError, match="/image has another definition of sensor_msgs/msg/I"):
+        run("convert", bag.path, tmp_path / "o.mcap")
+
+
 def test_wrong_topics_are_named(tmp_path: Path, run: Run) -> None:
     with Bag(tmp_path / "in", "sqlite") as bag:
         bag.image("/image", START, make_images(1)[0], "mono8")
