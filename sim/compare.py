@@ -17,7 +17,7 @@ from gearshift.runtime.profile import Profile
 from gearshift.runtime.types import FloatArray, NetworkRole
 from gearshift.sim.bootstrap import Interval, interval, resample_weights
 from gearshift.sim.cost import CostEnd, check_profile, latency_per_combination
-from gearshift.sim.evaluate import Evaluation, Kind, System, evaluate
+from gearshift.sim.evaluate import Array, Evaluation, Kind, System, evaluate
 from gearshift.sim.headline import (
     Headline,
     Line,
@@ -78,6 +78,20 @@ class Comparison:
     headlines: tuple[Headline, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Halfway:
+    """A system at the mean latency halfway between small's and large's, read from its curve.
+
+    There the choice matters most. error: summed. gains: as of `Row`, at the same latency.
+    """
+
+    system: str
+    kind: Kind
+    latency_ms: float
+    error: Interval
+    gains: Mapping[str, Interval]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:
     """A system at its thresholds (K,): modelled latency (ms), summed error, share on large."""
@@ -103,6 +117,7 @@ class SplitReport:
     presence: Mapping[str, Presence]
     rows: tuple[Row, ...]
     comparisons: tuple[Comparison, ...]
+    halfway: tuple[Halfway, ...]
     curves: tuple[Curve, ...]
 
 
@@ -198,7 +213,7 @@ def compare_split(
         line = lines[system.name, CostEnd.NOMINAL]
         places: list[tuple[Point | None, int]] = list(choice.points.items()) or [(None, 0)]
         for point, index in places:
-            gains = _gains(line, index, system, lines) if choice.points else {}
+            gains = _gains(*line.at(index), system, lines) if choice.points else {}
             rows.append(_row(found, point, index, profile=profile, samples=samples, gains=gains))
         comparisons += [
             Comparison(
@@ -223,6 +238,11 @@ def compare_split(
         },
         rows=tuple(rows),
         comparisons=tuple(comparisons),
+        halfway=tuple(
+            _halfway(choice.system, lines)
+            for choice in choices
+            if choice.points and choice.system.ensemble
+        ),
         curves=tuple(_curve(found, profile) for found in evaluations.values()),
     )
 
@@ -238,20 +258,31 @@ def _headlines(
 
 
 def _gains(
-    line: Line, index: int, system: System, lines: Mapping[tuple[str, CostEnd], Line]
+    latency: Array, error: Array, system: System, lines: Mapping[tuple[str, CostEnd], Line]
 ) -> dict[str, Interval]:
-    """How much lower the error is than that of the controls at the same mean latency: chance, and
-    large with its output held (and filtered, for a system that filters)."""
-    latency, error = line.at(index)
+    """How much lower an error (B,) is than that of the controls at the same mean latency (B,):
+    chance, and large with its output held (and filtered, for a system that filters)."""
     names = [system.members[role] for role in (NetworkRole.SMALL, NetworkRole.LARGE)]
+    if names[0] == names[1]:
+        return {}
     small, large = (lines[name, CostEnd.NOMINAL] for name in names)
     suffix = "" if system.filter_name == "none" else f" + {SMOOTH}"
-    gains = {}
-    if names[0] != names[1]:
-        gains["random"] = gain_over(error, random_error(latency, small, large))
-        held = lines[f"{names[1]} hold{suffix}", CostEnd.NOMINAL]
-        gains["hold"] = gain_over(error, error_at(held, latency))
-    return gains
+    held = lines[f"{names[1]} hold{suffix}", CostEnd.NOMINAL]
+    return {
+        "random": gain_over(error, random_error(latency, small, large)),
+        "hold": gain_over(error, error_at(held, latency)),
+    }
+
+
+def _halfway(system: System, lines: Mapping[tuple[str, CostEnd], Line]) -> Halfway:
+    small, large = (
+        lines[system.members[role], CostEnd.NOMINAL].at(0)[0]
+        for role in (NetworkRole.SMALL, NetworkRole.LARGE)
+    )
+    latency = (small + large) / 2
+    error = error_at(lines[system.name, CostEnd.NOMINAL], latency)
+    gains = _gains(latency, error, system, lines)
+    return Halfway(system.name, system.kind, float(latency[0]), interval(error), gains)
 
 
 def _row(

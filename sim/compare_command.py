@@ -48,7 +48,14 @@ def _run(options: argparse.Namespace) -> int:
     from gearshift.runtime.errors import ConfigurationError
     from gearshift.sim.headline import Point
     from gearshift.sim.main_job import run_comparison, write_report
-    from gearshift.sim.tables import error_table, latency_table, split_table, verdicts
+    from gearshift.sim.tables import (
+        VERDICTS,
+        error_table,
+        halfway_table,
+        latency_table,
+        split_table,
+        verdicts,
+    )
 
     if options.resamples < 1:
         raise ConfigurationError("--resamples must be at least 1")
@@ -72,7 +79,8 @@ def _run(options: argparse.Namespace) -> int:
         wide.print(split_table(report, Point(options.point), compared.device).rich())
         wide.print(latency_table(report, compared.device).rich())
         wide.print(error_table(report, compared.device).rich())
-    wide.print("At the thresholds chosen on val for equal latency (95 % intervals):")
+        wide.print(halfway_table(report, compared.device).rich())
+    wide.print(VERDICTS)
     for report in compared.splits:
         for line in verdicts(report):
             wide.print(f"  {line}")

@@ -30,7 +30,13 @@ from gearshift.sim.main_job import Compared, run_comparison
 from gearshift.sim.make_trace import find_recordings, load_networks, make_trace
 from gearshift.sim.network_tables import networks_text
 from gearshift.sim.plane import draw_plane
-from gearshift.sim.tables import error_table, latency_table, readme_text, split_table
+from gearshift.sim.tables import (
+    error_table,
+    halfway_table,
+    latency_table,
+    readme_text,
+    split_table,
+)
 from gearshift.sim.trace import Trace, read_trace, write_trace
 
 SPLITS: Final = ("val", "known", "unseen")
@@ -199,6 +205,7 @@ def figure_blocks(compared: Compared) -> dict[str, str]:
             table = split_table(report, point, compared.device)
             blocks[f"{report.split}-{point}"] = table.markdown()
         blocks[f"{report.split}-latency"] = latency_table(report, compared.device).markdown()
+        blocks[f"{report.split}-halfway"] = halfway_table(report, compared.device).markdown()
         blocks[f"{report.split}-error"] = error_table(report, compared.device).markdown()
     return blocks
 

@@ -24,6 +24,12 @@ PAPER_LABEL = {
 }
 
 
+VERDICTS = (
+    "Halfway between small's and large's latency, by 95 % intervals (held: large on every n-th "
+    "frame, filtered for what filters):"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class TextTable:
     """Rows of text under column heads; notes are printed below."""
@@ -168,20 +174,47 @@ def error_table(report: SplitReport, profile: Profile) -> TextTable:
     )
 
 
+def halfway_table(report: SplitReport, profile: Profile) -> TextTable:
+    """Is the choice any good: halfway between the two networks' latencies, against controls."""
+    rows = tuple(
+        (
+            found.system,
+            f"{found.latency_ms:.1f}",
+            f"{found.error.value:.3f} [{found.error.low:.3f}, {found.error.high:.3f}]",
+            *(_interval(found.gains[control]) for control in ("random", "hold")),
+        )
+        for found in report.halfway
+        if not found.system.endswith(" random")
+    )
+    return TextTable(
+        f"{report.split}: is the choice any good? Halfway between small's and large's latency, "
+        "read from this split's curve",
+        (
+            "system",
+            f"{profile.kind}\n{profile.device} ms",
+            "\nsummed MAE",
+            "lower than\nby chance, %",
+            "lower than\nheld, %",
+        ),
+        rows,
+        (
+            "by chance: choosing at random; held: large on every n-th frame, held in between "
+            "(filtered, for what filters).",
+        ),
+    )
+
+
 def verdicts(report: SplitReport) -> list[str]:
-    """In words, which systems beat the controls at the point of equal latency chosen on val."""
+    """In words, which systems beat the controls halfway between the two networks' latencies."""
     lines = []
-    controls = {
-        "random": "choosing at random at its own mean latency",
-        "hold": "large on every n-th frame, held in between, at its own mean latency",
-    }
-    for control, text in controls.items():
+    for control, text in (("random", "chance"), ("hold", "large held in between")):
         found: dict[str, list[str]] = {"better than": [], "no different from": [], "worse than": []}
-        for row in report.rows:
-            gain = row.gains.get(control)
-            if row.point is Point.EQUAL_LATENCY and gain and row.kind in (Kind.PAPER, Kind.OURS):
-                word = "better than" if gain.low > 0 else "no different from"
-                found["worse than" if gain.high < 0 else word].append(row.system)
+        for row in report.halfway:
+            if row.kind not in (Kind.PAPER, Kind.OURS, Kind.VARIANT):
+                continue
+            gain = row.gains[control]
+            word = "better than" if gain.low > 0 else "no different from"
+            found["worse than" if gain.high < 0 else word].append(row.system)
         lines += [
             f"{report.split}, {word} {text}: {', '.join(systems)}"
             for word, systems in found.items()
@@ -244,7 +277,7 @@ def readme_text(reports: Sequence[SplitReport], profile: Profile, host: Profile 
         ),
     )
     said = [f"- {line}" for report in reports for line in verdicts(report)]
-    closing = ["At the thresholds chosen on val for equal latency (95 % intervals):", "", *said]
+    closing = [VERDICTS, "", *said]
     return "\n\n".join([networks.markdown(), adaptive.markdown(), "\n".join(closing)])
 
 

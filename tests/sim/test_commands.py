@@ -199,4 +199,8 @@ def test_controls_stand_beside_every_claim(world, tmp_path) -> None:
     rows = {(row["system"], row["point"]): row for row in split["rows"]}
     assert rows["D1 random", "equal-latency"]["gains"]["random"]["value"] == pytest.approx(0, abs=8)
     assert rows["M1.0", None]["share_large"] is None
+    halfway = {found["system"]: found for found in split["halfway"]}
+    assert halfway["D1 oracle"]["gains"]["random"]["low"] > 0
+    assert halfway["D1 random"]["gains"]["random"]["value"] == pytest.approx(0, abs=8)
+    assert halfway["D2 anchor"]["latency_ms"] == pytest.approx(12)
     assert set(rows["D1 op", "best-error"]["error"]) == {"x", "y", "z", "phi", "sum"}
