@@ -10,6 +10,7 @@ import json
 import logging
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -64,7 +65,8 @@ class RecordingWriter:
     """Writes one flight. Use as a context manager: the file appears under its name only when whole.
 
     Frames are written in order of capture. `attributes` are free strings about the flight (split,
-    room, person, seed). Raises RecordingError when the folder cannot be written.
+    room, person, seed). Raises RecordingError when the folder cannot be written
+    or the disk is full.
     """
 
     def __init__(
@@ -83,7 +85,7 @@ class RecordingWriter:
         try:
             self._stream = self._part.open("wb")
         except OSError as error:
-            raise RecordingError(f"cannot write {self.path}: {error.strerror}") from error
+            raise self._unwritable(error) from error
         self._writer = Writer(
             self._stream, chunk_size=CHUNK_BYTES, compression=CompressionType.ZSTD
         )
@@ -131,14 +133,19 @@ class RecordingWriter:
                 self._add(ESTIMATE_POSE_TOPIC, messages.pose_in_frame(values, stamp), time_ns)
 
     def close(self) -> None:
-        """Finish the file and give it its name."""
-        self._writer.finish()
-        self._stream.close()
-        self._part.replace(self.path)
+        """Finish the file and give it its name; when that fails nothing is left of it."""
+        try:
+            self._writer.finish()
+            self._stream.close()
+            self._part.replace(self.path)
+        except OSError as error:
+            self.discard()
+            raise self._unwritable(error) from error
 
     def discard(self) -> None:
         """Remove what was written."""
-        self._stream.close()
+        with suppress(OSError):  # closing writes what is buffered, and a full disk fails again
+            self._stream.close()
         self._part.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
@@ -167,13 +174,19 @@ class RecordingWriter:
                 topic=topic, message_encoding="protobuf", schema_id=schema
             )
             self._channels[topic] = channel
-        self._writer.add_message(
-            channel_id=channel,
-            log_time=time_ns,
-            publish_time=time_ns,
-            sequence=sequence,
-            data=message.SerializeToString(),
-        )
+        try:
+            self._writer.add_message(
+                channel_id=channel,
+                log_time=time_ns,
+                publish_time=time_ns,
+                sequence=sequence,
+                data=message.SerializeToString(),
+            )
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> RecordingError:
+        return RecordingError(f"cannot write {self.path}: {error.strerror}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,8 @@ class GroundTruth:
     """What is true of one frame.
 
     values: one per component (NaN when nobody is there). visible: the head is in the image and not
-    hidden. head_pixel: (u, v), pixel centres at integers. head_cell: class on the `HeadGrid`.
+    hidden. head_pixel: (u, v), pixel centres at integers; None while visible: its place is unknown
+    and head_cell means nothing. head_cell: class on the `HeadGrid`.
     """
 
     values: tuple[float, ...]

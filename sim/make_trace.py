@@ -91,9 +91,9 @@ def make_trace(
             truth = entry.truth
             truths.append(unknown if truth is None else truth.values)
             visible.append(truth is not None and truth.visible)
-                # A visible head without a pixel: where it is, nobody knows.
-                placed = truth is not None and not (truth.visible and truth.head_pixel is None)
-                cells.append(truth.head_cell if truth is not None and placed else -1)
+            # A visible head without a pixel: where it is, nobody knows.
+            placed = truth is not None and not (truth.visible and truth.head_pixel is None)
+            cells.append(truth.head_cell if truth is not None and placed else -1)
     if split is None and len(splits) > 1:
         raise TraceError(f"the recordings are of several splits ({', '.join(sorted(splits))})")
     return Trace(

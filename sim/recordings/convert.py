@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -85,17 +84,10 @@ def convert(
     if progress is not None:
         every = progress(every, source.frames)
     attributes = {"source": name, **options.attributes}
-    writer = RecordingWriter(target, camera=camera, attributes=attributes)
-    try:
-        with writer:
-            for frame, truth in _frames(every, name, camera, options):
-                writer.write_frame(frame, truth)
-                _count(done, frame, truth)
-    except OSError as error:  # readers turn their own into RecordingError: the disk is full
-        with contextlib.suppress(OSError):  # closing writes what is left, and fails again
-            writer.discard()
-        target.with_name(target.name + ".part").unlink(missing_ok=True)
-        raise RecordingError(f"cannot write {target}: {error.strerror}") from error
+    with RecordingWriter(target, camera=camera, attributes=attributes) as writer:
+        for frame, truth in _frames(every, name, camera, options):
+            writer.write_frame(frame, truth)
+            _count(done, frame, truth)
     done.warnings += source.notes
     _warn(done)
     return done
