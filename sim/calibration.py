@@ -29,6 +29,8 @@ GAIN_CANDIDATES: Final[Mapping[str, tuple[float, ...]]] = {
 }
 SEARCH_SHARES: Final = (0.15, 0.25, 0.35, 0.5, 0.7)
 """Shares of large runs at which the anchor filter is tuned."""
+MOST_SHRINKAGE: Final = 50.0
+"""Flights that a head cell's prior may count for."""
 SEARCH_ROUNDS: Final = 2
 HELD_FRAMES: Final = (1, 2, 3)
 ROW_GAINS: Final = ("alpha_small", "gamma", "alpha_large")
@@ -67,7 +69,8 @@ def head_cell_gain(trace: Trace, members: Members) -> FloatArray:
     Frames of one flight err alike, so a flight's mean in a cell is one observation. A cell's mean
     over flights is shrunk towards the overall mean by k / (flights + k), k the ratio of the
     variance within cells to that between them (method of moments, empirical Bayes): a rare cell
-    says little. Empty without an auxiliary network.
+    says little. k is at most MOST_SHRINKAGE, because a policy lives on the order of the cells.
+    Empty without an auxiliary network.
     """
     name = members.get(NetworkRole.AUX)
     if name is None:
@@ -93,8 +96,8 @@ def head_cell_gain(trace: Trace, members: Members) -> FloatArray:
     if enough.sum() > 1:
         spread = float(((cell_mean - overall) ** 2)[enough].mean())
         between = spread - float((within / flights[enough]).mean())
-    shrinkage = within / between if between > 0 else np.inf
-    weight = np.zeros(classes) if np.isinf(shrinkage) else flights / (flights + shrinkage)
+    shrinkage = min(within / between, MOST_SHRINKAGE) if between > 0 else MOST_SHRINKAGE
+    weight = flights / (flights + shrinkage)
     return np.asarray(overall + weight * (cell_mean - overall), dtype=np.float32)
 
 
