@@ -36,6 +36,7 @@ from gearshift.sim.tables import (
     latency_table,
     readme_text,
     split_table,
+    verdicts_text,
 )
 from gearshift.sim.trace import Trace, read_trace, write_trace
 
@@ -204,6 +205,7 @@ def figure_blocks(compared: Compared) -> dict[str, str]:
         for point in Point:
             table = split_table(report, point, compared.device)
             blocks[f"{report.split}-{point}"] = table.markdown()
+        blocks[f"{report.split}-verdicts"] = verdicts_text(report)
         blocks[f"{report.split}-latency"] = latency_table(report, compared.device).markdown()
         blocks[f"{report.split}-halfway"] = halfway_table(report, compared.device).markdown()
         blocks[f"{report.split}-error"] = error_table(report, compared.device).markdown()

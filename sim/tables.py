@@ -234,51 +234,50 @@ def _by_system(report: SplitReport) -> dict[tuple[str, str], dict[CostEnd, Compa
 
 
 def readme_text(reports: Sequence[SplitReport], profile: Profile, host: Profile | None) -> str:
-    """The two tables of the README: the networks alone, and what adapting between them gives."""
+    """The two tables of the README, without intervals: docs/results.md has those.
+
+    The networks alone, and what adapting between them gives; a cell has one figure per split.
+    """
+    splits = " / ".join(report.split for report in reports)
     alone: dict[str, list[str]] = {}
     for report in reports:
         for row in report.rows:
             if row.point is None:
-                total = row.error["sum"]
-                cells = alone.setdefault(row.system, [])
-                cells.append(f"{total.value:.3f} [{total.low:.3f}, {total.high:.3f}]")
+                alone.setdefault(row.system, []).append(f"{row.error['sum'].value:.3f}")
     last = {row.system: row for row in reports[-1].rows if row.point is None}
     networks = TextTable(
         "The networks alone",
         (
             "network",
-            *(f"MAE on {r.split}, x + y + z [m] + phi [rad]" for r in reports),
+            f"summed MAE (m, rad), {splits}",
             "ms, measured" + (f" on {host.device}" if host else ""),
             f"ms, {profile.kind}, {profile.device}",
-            f"mJ, {profile.kind}",
         ),
         tuple(
             (
                 system,
-                *cells,
+                " / ".join(cells),
                 _number(row.host_ms.mean_ms if row.host_ms else math.nan, 3),
                 _number(row.device_ms.mean_ms, 1),
-                _number(row.device_mj, 2),
             )
             for system, cells in alone.items()
             for row in (last[system],)
         ),
     )
     adaptive = TextTable(
-        "Adapting, against the large network alone, in per cent [95 % interval], thresholds chosen "
-        "on val",
+        f"Adapting, against the large network alone, %, {splits}; thresholds chosen on val",
+        ("system", *(PAPER_LABEL[p] for p in Point)),
         (
-            "system",
-            *(f"{PAPER_LABEL[p]}, {r.split}" for p in Point for r in reports),
-        ),
-        (
-            ("the paper's best", *(f"+{PAPER[p]:.0f}" for p in Point for _ in reports)),
+            ("the paper's best", *(f"+{PAPER[p]:.0f}" for p in Point)),
             *((system, *cells) for system, cells in _brief(reports).items()),
         ),
     )
-    said = [f"- {line}" for report in reports for line in verdicts(report)]
-    closing = [VERDICTS, "", *said]
-    return "\n\n".join([networks.markdown(), adaptive.markdown(), "\n".join(closing)])
+    return f"{networks.markdown()}\n\n{adaptive.markdown()}"
+
+
+def verdicts_text(report: SplitReport) -> str:
+    """Which systems beat chance and holding on this split, in words."""
+    return "\n".join([VERDICTS, "", *(f"- {line}" for line in verdicts(report))])
 
 
 def _brief(reports: Sequence[SplitReport]) -> dict[str, list[str]]:
@@ -294,16 +293,18 @@ def _brief(reports: Sequence[SplitReport]) -> dict[str, list[str]]:
     rows: dict[str, list[str]] = {}
     for kind in (Kind.PAPER, Kind.OURS, Kind.CONTROL, Kind.BOUND):
         for system in against[0]:
-            if kinds[system] is not kind:
-                continue
-            cells = rows.setdefault(system, [])
-            for point in Point:
-                for found in against:
-                    headline = _pick(found[system], point, swept=False)
-                    latency = point is Point.EQUAL_ERROR
-                    figure = headline.latency_cut if latency else headline.error_cut
-                    cells.append(_interval(figure, 0 if latency else 1))
+            if kinds[system] is kind:
+                rows[system] = [
+                    " / ".join(_cut(found[system], point) for found in against) for point in Point
+                ]
     return rows
+
+
+def _cut(headlines: Sequence[Headline], point: Point) -> str:
+    headline = _pick(headlines, point, swept=False)
+    if point is Point.EQUAL_ERROR:
+        return f"{headline.latency_cut.value:+.0f}"
+    return f"{headline.error_cut.value:+.1f}"
 
 
 _ORDER = (Kind.BASELINE, Kind.CONTROL, Kind.PAPER, Kind.OURS, Kind.VARIANT, Kind.BOUND)
