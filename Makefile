@@ -22,7 +22,7 @@ typecheck: $(VENV)/.installed-dev .typing
 	$(BIN)/mypy $(foreach p,$(PACKAGES),-p gearshift.$(p))
 
 figures: $(VENV)/.installed-figures  ## rebuild traces, tables, thresholds and baselines
-	$(BIN)/gearshift figures --flights $(FLIGHTS)
+	$(BIN)/gearshift figures --flights $(FLIGHTS) --make-flights
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
