@@ -6,7 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-HELP = "list, cost, train, export and compare networks"
+from gearshift.models.format_command import register_export, register_import
+
+HELP = "list, cost, train, import, export and compare networks"
 EXTRA = "train"
 
 
@@ -72,7 +74,10 @@ def _register_making(actions: argparse._SubParsersAction[argparse.ArgumentParser
     train.add_argument("--threads", type=int, default=1, help="(%(default)s)")
     train.set_defaults(run=_train)
 
-    export = actions.add_parser("export", help="quantise checkpoints and put them into the zoo")
+    formats = actions.add_parser("export", help="write networks in another format").add_subparsers(
+        dest="format", metavar="FORMAT", required=True
+    )
+    export = formats.add_parser("zoo", help="quantise checkpoints and put them into the zoo")
     export.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT")
     export.add_argument(
         "--data", type=Path, required=True, metavar="DIR", help="folder with train, val, ..."
@@ -80,6 +85,8 @@ def _register_making(actions: argparse._SubParsersAction[argparse.ArgumentParser
     export.add_argument("--zoo", type=Path, metavar="DIR", help="folder of networks")
     export.add_argument("--float", type=Path, metavar="DIR", help="also write float ONNX here")
     export.set_defaults(run=_export)
+    register_export(formats)
+    register_import(actions)
 
     agree = actions.add_parser("agree", help="distance to a PULP-Frontnet checkpoint on frames")
     agree.add_argument("names", nargs="+", metavar="NAME", help="networks, or .onnx files")

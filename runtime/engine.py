@@ -42,20 +42,26 @@ def check_image(image: Image, network: Network) -> None:
 
 
 def load_engine(name_or_path: str | Path, zoo: Path | None = None) -> Engine:
-    """An engine for a network of the zoo (verified against the manifest) or for an ONNX file.
+    """An engine for a network of the zoo (verified against the manifest) or for a file.
 
-    A `Path`, or a string that ends in `.onnx`, is a file; zoo: the folder to look names up in,
-    default the one that ships with the package. Raises NetworkError.
+    A `Path`, a string that ends in `.onnx`, or one with a slash is an ONNX file or the folder of a
+    GAP8 deployment; zoo: the folder to look names up in, default the one that ships with the
+    package. Raises NetworkError.
     """
+    named = isinstance(name_or_path, str) and "/" not in name_or_path
+    if not named and Path(name_or_path).is_dir():
+        from gearshift.runtime.gap8_folder import load_gap8_engine
+
+        return load_gap8_engine(Path(name_or_path))
     # Importing ONNX Runtime takes 100 ms, which a reader of recordings need not wait for.
     from gearshift.runtime.onnx_engine import OnnxEngine
 
-    if isinstance(name_or_path, Path) or name_or_path.endswith(".onnx"):
+    if not named or str(name_or_path).endswith(".onnx"):
         path = Path(name_or_path)
         try:
             content = path.read_bytes()
         except OSError as error:
             raise NetworkError(f"{path}: {error.strerror}") from error
         return OnnxEngine(content, str(path))
-    file = find_network(name_or_path, zoo)
+    file = find_network(str(name_or_path), zoo)
     return OnnxEngine(file.verified_bytes(), str(file.path))
