@@ -7,11 +7,11 @@ and flights of a pair, are no independent evidence.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gearshift.models.bootstrap import Interval, interval, ratio_of_sums, resample_weights
 from gearshift.models.catalogue import GRID
 from gearshift.models.dataset import Dataset
 from gearshift.runtime.errors import ConfigurationError
@@ -19,24 +19,6 @@ from gearshift.runtime.types import FloatArray
 
 SUM = "sum"
 RESAMPLES = 2000
-CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """An estimate and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the sign is certain."""
-        return self.low > 0 or self.high < 0
-
-    def __str__(self) -> str:
-        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
 
 
 def absolute_errors(outputs: FloatArray, data: Dataset) -> FloatArray:
@@ -103,20 +85,7 @@ def _resampled(errors: FloatArray, data: Dataset) -> dict[str, Interval]:
     count = int(groups.max()) + 1
     totals = np.zeros((count, errors.shape[1]))
     np.add.at(totals, groups, errors[rows].astype(np.float64))
-    frames = np.bincount(groups, minlength=count)
-    generator = np.random.default_rng(0)
-    drawn = generator.integers(0, count, (RESAMPLES, count))
-    weight = np.maximum(frames[drawn].sum(axis=1), 1)
-    means = totals[drawn].sum(axis=1) / weight[:, None]
-    value = totals.sum(axis=0) / frames.sum()
-    names = [component.name for component in data.components]
-    result = {
-        name: _interval(float(value[index]), means[:, index]) for index, name in enumerate(names)
-    }
-    return {**result, SUM: _interval(float(value.sum()), means.sum(axis=1))}
-
-
-def _interval(value: float, means: NDArray[np.float64]) -> Interval:
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Interval(value, float(low), float(high))
+    frames = np.bincount(groups, minlength=count).astype(np.float64)
+    means = ratio_of_sums(resample_weights(np.arange(count), RESAMPLES), totals, frames)
+    result = {c.name: interval(means[:, i]) for i, c in enumerate(data.components)}
+    return {**result, SUM: interval(means.sum(axis=1))}

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from gearshift.models.architecture import Architecture
+from gearshift.models.bootstrap import Interval
 from gearshift.models.catalogue import find_architecture
 from gearshift.models.dataset import Dataset
-from gearshift.models.evaluation import SUM, Interval, mae_interval, scores
+from gearshift.models.evaluation import SUM, mae_interval, scores
 from gearshift.models.gap8 import CLOCK_HZ, L2_BYTES, CostModel, NetworkCost, gap8_model
 from gearshift.models.gap8 import ensemble_bytes as ensemble_bytes_of
 from gearshift.runtime.network import read_manifest

@@ -94,6 +94,11 @@ class Trainer:
         self._data = data
         self._validation = _thinned(validation) if validation is not None else None
         self._localiser = is_localiser(architecture)
+        if self._localiser and np.isnan(data.head[data.visible]).any():
+            raise ConfigurationError(
+                f"{architecture.name} learns where the head is, but some frames with a visible "
+                "head do not say where: convert them with a camera, or with head_u and head_v"
+            )
         torch.manual_seed(config.seed)
         self.network = PoseNetwork(architecture, config.dropout)
         if not self._localiser:

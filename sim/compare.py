@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from gearshift.models.bootstrap import Interval, interval, resample_weights
 from gearshift.runtime.ensemble import EnsembleRecord
 from gearshift.runtime.profile import Profile
 from gearshift.runtime.types import FloatArray, NetworkRole
-from gearshift.sim.bootstrap import Interval, interval, resample_weights
 from gearshift.sim.cost import CostEnd, check_profile, latency_per_combination
 from gearshift.sim.evaluate import Array, Evaluation, Kind, System, evaluate
 from gearshift.sim.headline import (

@@ -9,11 +9,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from gearshift.models.bootstrap import ratio_of_sums
 from gearshift.runtime.calibration import Calibration
 from gearshift.runtime.policy import Policy
 from gearshift.runtime.profile import Profile
 from gearshift.runtime.types import FloatArray, NetworkRole
-from gearshift.sim.bootstrap import ratio_of_sums
 from gearshift.sim.cost import CostEnd, energy_per_combination, latency_per_combination
 from gearshift.sim.sweep import Members, SweepResult, sweep
 from gearshift.sim.trace import Trace

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gearshift.sim.bootstrap import Interval, interval
+from gearshift.models.bootstrap import Interval, interval
 from gearshift.sim.curve import lowest_where, value_at
 
 Array = NDArray[np.float64]

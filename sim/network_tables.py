@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gearshift.models.bootstrap import Interval, interval, ratio_of_sums, resample_weights
 from gearshift.runtime.profile import Profile
-from gearshift.sim.bootstrap import Interval, interval, ratio_of_sums, resample_weights
 from gearshift.sim.metrics import absolute_error, angular_mask, presence, scored_frames
 from gearshift.sim.tables import TextTable
 from gearshift.sim.trace import Trace

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gearshift.models.bootstrap import Interval, interval, ratio_of_sums, resample_weights
 from gearshift.runtime.types import Component, EstimateFlag, NetworkRole
-from gearshift.sim.bootstrap import Interval, interval, ratio_of_sums, resample_weights
 from gearshift.sim.metrics import LatencySummary, Presence, presence_of, summarise_latency
 from gearshift.sim.replay import ReplayedFlight, component_errors, network_shares
 from gearshift.sim.tables import TextTable

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gearshift.models.bootstrap import Interval
 from gearshift.runtime.profile import Profile
-from gearshift.sim.bootstrap import Interval
 from gearshift.sim.compare import Comparison, Row, SplitReport
 from gearshift.sim.cost import CostEnd
 from gearshift.sim.evaluate import Kind

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -149,3 +150,10 @@ def test_splitting_off_keeps_flights_apart(data: Dataset) -> None:
     training, validation = split_off(data, 3)
     assert not set(training.flight) & set(validation.flight)
     assert len(training) + len(validation) == len(data)
+
+
+def test_a_localiser_needs_to_know_where_heads_are(data: Dataset) -> None:
+    unknown = replace(data, head=np.full_like(data.head, np.nan))
+    with pytest.raises(ConfigurationError, match="do not say where"):
+        Trainer(find_architecture("aux"), unknown, None, CONFIG)
+    Trainer(find_architecture("F2"), unknown, None, CONFIG)

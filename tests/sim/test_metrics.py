@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gearshift.models.bootstrap import interval, ratio_of_sums, resample_weights
 from gearshift.runtime.types import POSE_COMPONENTS, HeadGrid
-from gearshift.sim.bootstrap import interval, ratio_of_sums, resample_weights
 from gearshift.sim.metrics import (
     absolute_error,
     angular_mask,

@@ -27,6 +27,9 @@ class Interval:
         """Whether the interval lies on one side of zero."""
         return self.low > 0 or self.high < 0
 
+    def __str__(self) -> str:
+        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
+
 
 def resample_weights(groups: NDArray[np.int64], resamples: int = 1000, seed: int = 0) -> Array:
     """How often each flight counts in each resample: (1 + resamples, flights).
