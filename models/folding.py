@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gearshift.models.architecture import Architecture, Layer, LayerKind
-from gearshift.models.torch_network import PoseNetwork
 from gearshift.runtime.types import FloatArray
+
+if TYPE_CHECKING:
+    # Folded networks are written and imported without torch.
+    from gearshift.models.torch_network import PoseNetwork
 
 INPUT_RANGE = 255.0
 
