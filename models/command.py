@@ -205,12 +205,14 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _agree(args: argparse.Namespace) -> int:
+    from gearshift.models.catalogue import SHAPE
+    from gearshift.models.frontnet_import import float_onnx, read_frontnet
     from gearshift.models.inference import find_model, run_frames
-    from gearshift.models.pulp_frontnet import load_frontnet, read_frames, run_frontnet
+    from gearshift.models.png_frames import read_frames
     from gearshift.models.tables import agreement_table
 
-    frames = read_frames(args.frames)
-    reference = run_frontnet(load_frontnet(args.reference), frames)
+    frames = read_frames(args.frames, SHAPE)
+    reference = run_frames(float_onnx(read_frontnet(args.reference)), frames)
     outputs = {name: run_frames(find_model(name, args.zoo), frames) for name in args.names}
     _write(agreement_table(args.reference.stem, reference, outputs))
     return 0

@@ -96,6 +96,7 @@ def register_export(formats: Parsers) -> None:
 
 def _import_gap8(args: argparse.Namespace) -> int:
     from gearshift.models.gap8_writer import golden_image, run_integer_frames, write_gap8_folder
+    from gearshift.models.png_frames import read_frames
     from gearshift.runtime.gap8_folder import read_gap8_folder
     from gearshift.runtime.integer_engine import golden
 
@@ -109,7 +110,7 @@ def _import_gap8(args: argparse.Namespace) -> int:
         described = replace(network.network, height=image.shape[0], width=image.shape[1])
         network = replace(network, network=described)
         run = golden(network, image)
-    outputs = run_integer_frames(network, _frames(args.frames)) if args.frames else None
+    outputs = run_integer_frames(network, read_frames(args.frames)) if args.frames else None
     if args.out is not None:
         write_gap8_folder(args.out, network, run.image)
     if args.json:
@@ -171,6 +172,7 @@ def _export_gap8(args: argparse.Namespace) -> int:
     from gearshift.models.gap8_conversion import integers_of_onnx
     from gearshift.models.gap8_writer import golden_image, write_gap8_folder
     from gearshift.models.inference import find_model
+    from gearshift.models.png_frames import read_frame
 
     for name in args.names:
         model = find_model(name, args.zoo)
@@ -178,7 +180,7 @@ def _export_gap8(args: argparse.Namespace) -> int:
         network = integers_of_onnx(content, name)
         described = network.network
         if args.frame is not None:
-            image = _frame(args.frame)
+            image = read_frame(args.frame)
         else:
             image = golden_image(described.height, described.width)
         folder = args.out / _plain(described.name)
@@ -258,40 +260,16 @@ def _as_json(network: IntegerNetwork, run: Golden, outputs: NDArray[np.float32] 
 def _calibration(args: argparse.Namespace) -> NDArray[np.uint8] | None:
     """Frames of --frames or --data, evenly spread; None where neither was given."""
     from gearshift.models.dataset import load_dataset
+    from gearshift.models.png_frames import read_frames
 
     if args.frames is not None:
-        return _frames(args.frames)
+        return read_frames(args.frames)
     if args.data is None:
         return None
     images = load_dataset(args.data).images
     step = max(1, len(images) // CALIBRATION_FRAMES)
     chosen: NDArray[np.uint8] = images[::step].copy()
     return chosen
-
-
-def _frames(folder: Path) -> NDArray[np.uint8]:
-    """(n, height, width) of a folder's PNG files, by name."""
-    import numpy as np
-
-    from gearshift.runtime.errors import FrameError
-
-    frames = [_frame(path) for path in sorted(folder.glob("*.png"))]
-    if len({frame.shape for frame in frames}) != 1:
-        raise FrameError(f"{folder}: holds no frames (*.png), or frames of several sizes")
-    return np.stack(frames)
-
-
-def _frame(path: Path) -> NDArray[np.uint8]:
-    import numpy as np
-    from PIL import Image
-
-    from gearshift.runtime.errors import FrameError
-
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("L"))
-    except OSError as error:
-        raise FrameError(f"{path}: no readable image") from error
 
 
 def _bytes(path: Path) -> bytes:

@@ -24,7 +24,7 @@ from gearshift.models.gap8_conversion import integers_of_onnx  # noqa: E402
 from gearshift.models.gap8_writer import run_integer_frames, write_gap8_folder  # noqa: E402
 from gearshift.models.import_writer import write_imported  # noqa: E402
 from gearshift.models.inference import run_frames  # noqa: E402
-from gearshift.models.pulp_frontnet import read_frames  # noqa: E402
+from gearshift.models.png_frames import read_frames  # noqa: E402
 from gearshift.runtime.engine import load_engine  # noqa: E402
 from gearshift.runtime.errors import NetworkError  # noqa: E402
 from gearshift.runtime.gap8_folder import read_gap8_folder  # noqa: E402
@@ -231,3 +231,18 @@ def test_the_real_checkpoints(name: str) -> None:
     ):
         deviation = np.abs(outputs - expected).mean(axis=0)
         assert (deviation < [0.03, 0.03, 0.01, 0.04]).all()
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is not there")
+def test_the_real_checkpoint_agrees_with_the_real_deployment() -> None:
+    network = read_frontnet(DATA / "pulp-frontnet" / "Frontnet160x32.pt")
+    content = (DATA / "gap8-frontnet-160x32" / "inputs.hex").read_bytes()
+    frame = np.frombuffer(content, np.uint8).reshape(1, 96, 160)
+    # The deployment was trained anew and is quantised; its golden output is x 2.47, y 0.56, z 0.38.
+    outputs = run_frames(float_onnx(network), frame)
+    assert outputs[0, :3] == pytest.approx([2.47, 0.56, 0.38], abs=0.15)
+
+
+def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NetworkError, match=r"missing\.pt"):
+        read_frontnet(tmp_path / "missing.pt")
