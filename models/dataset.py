@@ -17,13 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gearshift.models.scoring import angular_mask, scored_frames
 from gearshift.runtime.errors import RecordingError
 from gearshift.runtime.recording import RecordingReader
 from gearshift.runtime.types import Camera, Component, FloatArray, HeadGrid
 
 SCHEMA_VERSION = 1
-PHI_LIMIT = 1.75
-"""rad; beyond it a heading is not scored (the range of PULP-Frontnet's data)."""
 VALUES = 4
 _LABELS = np.dtype(
     [
@@ -66,11 +65,8 @@ class Dataset:
 
     @property
     def scored(self) -> NDArray[np.bool_]:
-        """(n,) frames that count for errors: the head in view and |phi| <= PHI_LIMIT."""
-        angular = [i for i, component in enumerate(self.components) if component.angular]
-        with np.errstate(invalid="ignore"):
-            inside = (np.abs(self.values[:, angular]) <= PHI_LIMIT).all(axis=1)
-        return self.visible & inside & np.isfinite(self.values).all(axis=1)
+        """(n,) frames that count for errors, see `scored_frames`."""
+        return scored_frames(self.values, self.visible, angular_mask(self.components))
 
     @property
     def groups(self) -> NDArray[np.int64]:

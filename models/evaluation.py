@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gearshift.models.bootstrap import Interval, interval, ratio_of_sums, resample_weights
 from gearshift.models.catalogue import GRID
 from gearshift.models.dataset import Dataset
+from gearshift.models.scoring import absolute_error, angular_mask
 from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.types import FloatArray
 
@@ -23,11 +24,7 @@ RESAMPLES = 2000
 
 def absolute_errors(outputs: FloatArray, data: Dataset) -> FloatArray:
     """(n, k) absolute errors in the components' units, angles wrapped; NaN without a person."""
-    errors = outputs - data.values
-    angular = [index for index, component in enumerate(data.components) if component.angular]
-    errors[:, angular] = np.mod(errors[:, angular] + np.pi, 2 * np.pi) - np.pi
-    absolute: FloatArray = np.abs(errors)
-    return absolute
+    return absolute_error(outputs, data.values, angular_mask(data.components))
 
 
 def scores(outputs: FloatArray, data: Dataset) -> dict[str, float]:

@@ -25,9 +25,10 @@ from tqdm import tqdm
 from gearshift.models.architecture import Architecture
 from gearshift.models.augmentation import AugmentationConfig, Augmenter, Batch
 from gearshift.models.catalogue import find_architecture, is_localiser
-from gearshift.models.dataset import PHI_LIMIT, Dataset
+from gearshift.models.dataset import Dataset
 from gearshift.models.evaluation import scores
 from gearshift.models.guide import Guide
+from gearshift.models.scoring import ANGLE_LIMIT
 from gearshift.models.torch_network import PoseNetwork
 from gearshift.runtime.errors import ConfigurationError, NetworkError
 from gearshift.runtime.types import FloatArray
@@ -249,7 +250,7 @@ class Trainer:
         mean, deviation = self.network.standardisation
         truth = (batch.values - mean) / deviation
         counts = batch.visible[:, None] & torch.isfinite(batch.values)
-        counts[:, 3] &= batch.values[:, 3].abs() <= PHI_LIMIT
+        counts[:, 3] &= batch.values[:, 3].abs() <= ANGLE_LIMIT
         loss = functional.smooth_l1_loss(
             outputs, torch.nan_to_num(truth), reduction="none", beta=self.config.beta
         )

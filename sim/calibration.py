@@ -9,11 +9,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from gearshift.models.scoring import absolute_error, angular_mask, scored_frames
 from gearshift.runtime.calibration import Calibration
 from gearshift.runtime.filters import DEFAULT_GAINS
 from gearshift.runtime.policy import Policy
 from gearshift.runtime.types import FloatArray, NetworkRole
-from gearshift.sim.metrics import absolute_error, angular_mask, scored_frames
 from gearshift.sim.oracle import true_gain
 from gearshift.sim.sweep import Members, sweep, threshold_grid
 from gearshift.sim.trace import Trace

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.models.bootstrap import Interval, interval, ratio_of_sums, resample_weights
+from gearshift.models.scoring import absolute_error, angular_mask, scored_frames
 from gearshift.runtime.profile import Profile
-from gearshift.sim.metrics import absolute_error, angular_mask, presence, scored_frames
+from gearshift.sim.metrics import presence
 from gearshift.sim.tables import TextTable
 from gearshift.sim.trace import Trace
 

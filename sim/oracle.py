@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from gearshift.models.scoring import absolute_error, angular_mask, scored_frames
 from gearshift.runtime.calibration import Calibration
 from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.policy import Policy, PolicyOptions, Signal, SignalContext
 from gearshift.runtime.types import Component, FloatArray
-from gearshift.sim.metrics import absolute_error, angular_mask, scored_frames
 
 
 def _refuse(_calibration: Calibration, _options: PolicyOptions) -> Signal:

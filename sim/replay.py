@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from gearshift.models.scoring import absolute_error, angular_mask, scored_frames
 from gearshift.runtime.combination import Combination
 from gearshift.runtime.ensemble import Ensemble
 from gearshift.runtime.errors import ConfigurationError, FrameError, RecordingError
@@ -20,7 +21,6 @@ from gearshift.runtime.scheduler import Scheduler
 from gearshift.runtime.types import Component, Estimate, FloatArray, GroundTruth, NetworkRole
 from gearshift.sim.clock import Clock, stream, truth_at
 from gearshift.sim.cost import combination
-from gearshift.sim.metrics import absolute_error, angular_mask, scored_frames
 from gearshift.sim.oracle import bind_oracle, true_gain
 from gearshift.sim.trace import interfaces
 

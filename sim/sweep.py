@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from gearshift.models.scoring import absolute_error, angular_mask, scored_frames
 from gearshift.runtime.calibration import Calibration
 from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.history import NO_VALUES
@@ -20,7 +21,6 @@ from gearshift.runtime.policy import Policy, PolicyOptions, Probe, Signal
 from gearshift.runtime.sweep import Sweep
 from gearshift.runtime.types import FloatArray, NetworkRole
 from gearshift.sim.cost import COMBINATIONS, ROLE_BIT
-from gearshift.sim.metrics import absolute_error, angular_mask, scored_frames
 from gearshift.sim.oracle import bind_oracle, true_gain
 from gearshift.sim.trace import Trace
 

@@ -58,7 +58,8 @@ def _info(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from gearshift.sim.metrics import absolute_error, angular_mask, presence, scored_frames
+    from gearshift.models.scoring import absolute_error, angular_mask, scored_frames
+    from gearshift.sim.metrics import presence
     from gearshift.sim.trace import read_trace
 
     trace = read_trace(options.trace)

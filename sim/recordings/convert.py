@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from gearshift.models.scoring import ANGLE_LIMIT
 from gearshift.runtime.errors import ConfigurationError, RecordingError
 from gearshift.runtime.recording import RecordingWriter
 from gearshift.runtime.types import Camera, Frame, GroundTruth, Image
@@ -23,8 +24,6 @@ from gearshift.sim.recordings.images import (
 )
 from gearshift.sim.recordings.source import Label, Source, SourceFrame
 
-PHI_LIMIT: Final = 1.75
-"""Largest |phi| [rad] for which a heading counts in the evaluation protocol."""
 ASPECT_TOLERANCE: Final = 0.02
 LATEST_NS: Final = 1 << 63
 
@@ -184,7 +183,7 @@ def _count(done: Converted, frame: Frame, truth: GroundTruth | None) -> None:
     if truth is not None:
         done.labelled += 1
         done.visible += truth.visible
-        done.turned_away += truth.visible and abs(truth.values[3]) > PHI_LIMIT
+        done.turned_away += truth.visible and abs(truth.values[3]) > ANGLE_LIMIT
 
 
 def _warn(done: Converted) -> None:
@@ -192,5 +191,5 @@ def _warn(done: Converted) -> None:
         done.warnings.append("no ground truth: a replay gives latency and choices, no errors")
     if done.turned_away:
         done.warnings.append(
-            f"{done.turned_away} frames have |phi| > {PHI_LIMIT} rad: written, but not scored"
+            f"{done.turned_away} frames have |phi| > {ANGLE_LIMIT} rad: written, but not scored"
         )

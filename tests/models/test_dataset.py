@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gearshift.models.dataset import PHI_LIMIT, load_dataset
+from gearshift.models.dataset import load_dataset
+from gearshift.models.scoring import ANGLE_LIMIT
 from gearshift.runtime.errors import RecordingError
 from gearshift.runtime.recording import RecordingReader, RecordingWriter
 from gearshift.runtime.types import Camera, Frame
@@ -65,7 +66,7 @@ def test_scored_frames_have_a_head_and_a_heading_in_range(flights: Path) -> None
     data = load_dataset(flights / "train")
     assert 0 < data.scored.sum() < len(data)
     assert data.visible[data.scored].all()
-    assert (np.abs(data.values[data.scored, 3]) <= PHI_LIMIT).all()
+    assert (np.abs(data.values[data.scored, 3]) <= ANGLE_LIMIT).all()
 
 
 def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:

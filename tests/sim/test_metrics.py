@@ -6,14 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gearshift.models.bootstrap import interval, ratio_of_sums, resample_weights
+from gearshift.models.scoring import absolute_error, angular_mask, scored_frames
 from gearshift.runtime.types import POSE_COMPONENTS, HeadGrid
-from gearshift.sim.metrics import (
-    absolute_error,
-    angular_mask,
-    presence,
-    scored_frames,
-    summarise_latency,
-)
+from gearshift.sim.metrics import presence, summarise_latency
 
 ANGULAR = angular_mask(POSE_COMPONENTS)
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gearshift.models.scoring import absolute_error, angular_mask, scored_frames
 from gearshift.runtime.calibration import Calibration
 from gearshift.runtime.ensemble import Ensemble
 from gearshift.runtime.errors import ConfigurationError, TraceError
@@ -16,7 +17,6 @@ from gearshift.runtime.scheduler import Scheduler
 from gearshift.runtime.types import EstimateFlag, Frame, NetworkRole
 from gearshift.sim.calibration import calibrate, error_deviation, head_cell_gain
 from gearshift.sim.cost import combination
-from gearshift.sim.metrics import absolute_error, angular_mask, scored_frames
 from gearshift.sim.oracle import ORACLE, bind_oracle, true_gain
 from gearshift.sim.sweep import NO_FRAME, sweep, threshold_grid
 from gearshift.sim.trace import Trace
