@@ -15,20 +15,16 @@ A plug-in names its policy in the entry-point group `gearshift.policies`:
 from __future__ import annotations
 
 import hashlib
-import importlib
 import importlib.util
 import sys
 from collections.abc import Callable
-from difflib import get_close_matches
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from gearshift.runtime.calibration import Calibration
 from gearshift.runtime.errors import ConfigurationError
+from gearshift.runtime.plugins import PluginTable, describe
 from gearshift.runtime.policy import Action, Policy, PolicyOptions, Probe, Signal, SignalContext
 from gearshift.runtime.types import FloatArray
-
-GROUP = "gearshift.policies"
 
 BUILT_IN = {
     "op": "gearshift.runtime.policies:OP",
@@ -42,7 +38,7 @@ BUILT_IN = {
     "always-large": "gearshift.runtime.policies:ALWAYS_LARGE",
     "anchor": "gearshift.runtime.policies:ANCHOR",
 }
-"""Known without asking the installed packages, which takes a Pi many milliseconds."""
+POLICIES = PluginTable("policy", "gearshift.policies", BUILT_IN, extras={})
 
 SimpleSignal = Callable[[SignalContext, Calibration], FloatArray]
 
@@ -88,8 +84,7 @@ def policy(
 
 def policy_names() -> tuple[str, ...]:
     """Names of all built-in and plugged-in policies, built-in ones first."""
-    plugged = sorted(point.name for point in entry_points(group=GROUP))
-    return tuple(dict.fromkeys((*BUILT_IN, *plugged)))
+    return POLICIES.names()
 
 
 def find_policy(name: str) -> Policy:
@@ -97,22 +92,7 @@ def find_policy(name: str) -> Policy:
     path, separator, attribute = name.rpartition(":")
     if separator and path.endswith(".py"):
         return _check(_from_file(Path(path), attribute), name)
-    if name in BUILT_IN:
-        module, _, attribute = BUILT_IN[name].partition(":")
-        return _check(getattr(importlib.import_module(module), attribute), name)
-    for point in entry_points(group=GROUP):
-        if point.name == name:
-            try:
-                value = point.load()
-            except Exception as error:
-                raise ConfigurationError(
-                    f"policy {name!r} ({point.value}) cannot be loaded: {_describe(error)}"
-                ) from error
-            return _check(value, name)
-    known = policy_names()
-    near = get_close_matches(name, known, n=3)
-    advice = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
-    raise ConfigurationError(f"unknown policy {name!r}; {advice}")
+    return _check(POLICIES.load(name), name)
 
 
 def _from_file(path: Path, attribute: str) -> object:
@@ -131,7 +111,7 @@ def _from_file(path: Path, attribute: str) -> object:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[module_name]
-        raise ConfigurationError(f"{path} cannot be loaded: {_describe(error)}") from error
+        raise ConfigurationError(f"{path} cannot be loaded: {describe(error)}") from error
     if not hasattr(module, attribute):
         found = ", ".join(k for k, v in vars(module).items() if isinstance(v, Policy))
         raise ConfigurationError(
@@ -147,8 +127,3 @@ def _check(value: object, name: str) -> Policy:
         f"{name!r} is no policy but {type(value).__name__}; decorate it with "
         "@gearshift.runtime.registry.policy(...) or make a Policy"
     )
-
-
-def _describe(error: Exception) -> str:
-    """The error in one line."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]
