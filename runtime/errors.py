@@ -32,5 +32,13 @@ class EngineError(GearshiftError):
     """A network failed while it ran; the scheduler answers with the other one."""
 
 
+class SourceError(GearshiftError):
+    """A source of frames cannot be opened, or failed while it was read."""
+
+
+class SinkError(GearshiftError):
+    """The target of estimates cannot be reached, or failed while it was written to."""
+
+
 class MissingExtraError(GearshiftError):
     """A command needs an optional dependency that is not installed."""
