@@ -13,15 +13,20 @@ import numpy as np
 
 from gearshift.models.catalogue import find_architecture
 from gearshift.models.gap8 import CLOCK_HZ, CostModel, gap8_model
+from gearshift.models.gap8_writer import golden_image, write_gap8_folder
+from gearshift.runtime.errors import NetworkError
 from gearshift.runtime.network import (
+    INTEGER,
     MANIFEST_NAME,
-    SCHEMA_VERSION,
+    MANIFEST_VERSION,
     find_network,
+    folder_digest,
     read_manifest,
 )
 from gearshift.runtime.profile import NetworkProfile, Profile, ProfileKind, write_profile
 
 GAP8_PROFILE = "profile-gap8.json"
+GAP8_FOLDER = "gap8"
 Scores = Mapping[str, Mapping[str, Mapping[str, float]]]
 """Split, then `float` or `int8`, then component (or accuracy), to its error."""
 
@@ -51,6 +56,7 @@ class ZooEntry:
             "licence": self.licence,
             "calibration": self.calibration,
             "mae": {split: dict(formats) for split, formats in self.mae.items()},
+            "formats": {},
         }
 
 
@@ -63,12 +69,46 @@ def write_network(folder: Path, content: bytes, entry: ZooEntry) -> Path:
     document: dict[str, Any] = (
         read_manifest(folder)
         if manifest.exists()
-        else {"schema_version": SCHEMA_VERSION, "networks": {}}
+        else {"schema_version": MANIFEST_VERSION, "networks": {}}
     )
     digest = hashlib.sha256(content).hexdigest()
+    # The other forms were made of the network that is replaced: its new entry has none.
     document["networks"][entry.name] = entry.document(path.name, digest)
-    _replace(manifest, (json.dumps(document, indent=1, sort_keys=True) + "\n").encode())
+    _write_manifest(folder, document)
     return path
+
+
+def write_form(folder: Path, name: str, engine: str, form: Path) -> None:
+    """Note in the manifest that a network has another form: the file or folder `form`.
+
+    form: inside the zoo, already written. engine: what runs it. Raises NetworkError for a network
+    that the zoo lacks.
+    """
+    document = read_manifest(folder)
+    if name not in document["networks"]:
+        raise NetworkError(f"{folder}: its manifest has no network {name!r}")
+    is_folder = form.is_dir()
+    digest = folder_digest(form) if is_folder else hashlib.sha256(form.read_bytes()).hexdigest()
+    place = form.relative_to(folder).as_posix()
+    described = {"folder" if is_folder else "file": place, "sha256": digest}
+    document["networks"][name]["formats"][engine] = described
+    _write_manifest(folder, document)
+
+
+def write_integer_form(folder: Path, name: str) -> Path:
+    """Convert a zoo's network to GAP8's arithmetic, below `gap8/`; returns the folder.
+
+    Raises NetworkError for a network that is no int8 model of ours.
+    """
+    from gearshift.models.gap8_conversion import integers_of_onnx
+
+    file = find_network(name, folder)
+    network = integers_of_onnx(file.verified_bytes(), str(file.path))
+    image = golden_image(network.network.height, network.network.width)
+    target = folder / GAP8_FOLDER / name
+    write_gap8_folder(target, network, image)
+    write_form(folder, name, INTEGER, target)
+    return target
 
 
 def gap8_profile(folder: Path | None = None) -> Profile:
@@ -114,6 +154,11 @@ def _method(model: CostModel) -> str:
         f"{len(model.residuals)} published GAP8 measurements; leave-one-out error "
         f"{100 * model.error:.1f} % (root mean square)"
     )
+
+
+def _write_manifest(folder: Path, document: dict[str, Any]) -> None:
+    content = json.dumps(document, indent=1, sort_keys=True) + "\n"
+    _replace(folder / MANIFEST_NAME, content.encode())
 
 
 def _replace(path: Path, content: bytes) -> None:

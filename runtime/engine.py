@@ -1,14 +1,22 @@
-"""What runs one network: load once, run on every frame into arrays that stay."""
+"""What runs one network: load once, run on every frame into arrays that stay.
+
+A plug-in names its factory in the entry-point group `gearshift.engines`:
+`mine = "my_package.engine:open_mine"`. The factory gets the network that was found and what stood
+behind the colon of `mine:ARGUMENT` (None without a colon); it reads the form that it runs through
+`NetworkSource.form`, which verifies it, and returns an `Engine`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias, cast
 
 import numpy as np
 
-from gearshift.runtime.errors import FrameError, NetworkError
-from gearshift.runtime.network import Network, find_network
+from gearshift.runtime.errors import ConfigurationError, FrameError
+from gearshift.runtime.network import INTEGER, LITERT, ONNX, Network, NetworkSource, find_source
+from gearshift.runtime.plugins import PluginTable
 from gearshift.runtime.types import FloatArray, Image
 
 
@@ -30,6 +38,20 @@ class Engine(Protocol):
         """Give back what the engine holds; running it afterwards raises EngineError."""
 
 
+EngineFactory: TypeAlias = Callable[[NetworkSource, str | None], Engine]
+
+ENGINES = PluginTable(
+    "engine",
+    "gearshift.engines",
+    {
+        ONNX: "gearshift.runtime.onnx_engine:open_onnx",
+        LITERT: "gearshift.runtime.litert_engine:open_litert",
+        INTEGER: "gearshift.runtime.gap8_folder:open_integer",
+    },
+    extras={LITERT: "litert"},
+)
+
+
 def check_image(image: Image, network: Network) -> None:
     """Raise FrameError, in one line, unless the image is (height, width) uint8 as `network`
     wants."""
@@ -41,27 +63,29 @@ def check_image(image: Image, network: Network) -> None:
         )
 
 
-def load_engine(name_or_path: str | Path, zoo: Path | None = None) -> Engine:
+def load_engine(
+    name_or_path: str | Path, zoo: Path | None = None, *, engine: str | None = None
+) -> Engine:
     """An engine for a network of the zoo (verified against the manifest) or for a file.
 
-    A `Path`, a string that ends in `.onnx`, or one with a slash is an ONNX file or the folder of a
-    GAP8 deployment; zoo: the folder to look names up in, default the one that ships with the
-    package. Raises NetworkError.
+    name_or_path: see `find_source`. zoo: the folder to look names up in, default the one that ships
+    with the package. engine: `NAME` or `NAME:ARGUMENT` (`integer`, `board:/dev/ttyUSB0`); None
+    follows from what the network is: ONNX Runtime for those of a zoo. Raises NetworkError,
+    ConfigurationError for an unknown engine, MissingExtraError when its packages are missing.
     """
-    named = isinstance(name_or_path, str) and "/" not in name_or_path
-    if not named and Path(name_or_path).is_dir():
-        from gearshift.runtime.gap8_folder import load_gap8_engine
+    return open_engine(find_source(name_or_path, zoo), engine)
 
-        return load_gap8_engine(Path(name_or_path))
-    # Importing ONNX Runtime takes 100 ms, which a reader of recordings need not wait for.
-    from gearshift.runtime.onnx_engine import OnnxEngine
 
-    if not named or str(name_or_path).endswith(".onnx"):
-        path = Path(name_or_path)
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise NetworkError(f"{path}: {error.strerror}") from error
-        return OnnxEngine(content, str(path))
-    file = find_network(str(name_or_path), zoo)
-    return OnnxEngine(file.verified_bytes(), str(file.path))
+def open_engine(source: NetworkSource, engine: str | None = None) -> Engine:
+    """An engine for a network that was found; raises as `load_engine`."""
+    name, separator, argument = (engine or source.default).partition(":")
+    factory = cast(EngineFactory, ENGINES.load(name))
+    if not callable(factory):
+        raise ConfigurationError(f"engine {name!r} is no function that opens networks")
+    return factory(source, argument if separator else None)
+
+
+def takes_no_argument(engine: str, argument: str | None) -> None:
+    """Raise ConfigurationError where one was given."""
+    if argument is not None:
+        raise ConfigurationError(f"engine {engine} takes no argument, but {argument!r} was given")

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from gearshift.runtime.engine import takes_no_argument
 from gearshift.runtime.errors import NetworkError
 from gearshift.runtime.gap8_recognition import output_scales_of, recognise
 from gearshift.runtime.integer_engine import IntegerEngine, golden
@@ -35,7 +36,7 @@ from gearshift.runtime.integer_network import (
     convolution_layer,
     pool_layer,
 )
-from gearshift.runtime.network import Network
+from gearshift.runtime.network import INTEGER, Network, NetworkSource
 
 GEOMETRY_NAME = "gap8.json"
 INPUT_NAME = "inputs.hex"
@@ -67,6 +68,12 @@ def load_gap8_engine(folder: Path) -> IntegerEngine:
     """An integer engine for the network of a folder; raises NetworkError."""
     network, _ = read_gap8_folder(folder)
     return IntegerEngine(network)
+
+
+def open_integer(source: NetworkSource, argument: str | None) -> IntegerEngine:
+    """The engine `integer`; raises NetworkError, and ConfigurationError for an argument."""
+    takes_no_argument(INTEGER, argument)
+    return load_gap8_engine(source.form(INTEGER).verified_folder())
 
 
 def layer_bytes(layer: IntegerLayer) -> bytes:

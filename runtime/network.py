@@ -1,4 +1,16 @@
-"""What a network says about itself, and the manifest by which the runtime finds and verifies it."""
+"""What a network says about itself, and the manifest by which the runtime finds and verifies it.
+
+`manifest.json` names the int8 ONNX file of every network of a zoo, and its other forms by the
+engine that runs them:
+
+    {"schema_version": 2, "networks": {"F1": {
+        "file": "F1.onnx", "sha256": "...",
+        "formats": {"litert": {"file": "F1.tflite", "sha256": "..."},
+                    "integer": {"folder": "gap8/F1", "sha256": "..."}}, ...}}}
+
+The digest of a folder is what `cd FOLDER && LC_ALL=C sha256sum * | sha256sum` prints. Version 1 had
+no `formats`; it is read as if there were none.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +28,12 @@ from gearshift.runtime.types import Camera, Component, HeadGrid
 METADATA_KEY = "gearshift"
 """Key of the JSON document in an ONNX model's metadata_props."""
 SCHEMA_VERSION = 1
+"""Of a network's metadata."""
+MANIFEST_VERSION = 2
 MANIFEST_NAME = "manifest.json"
+ONNX, LITERT, INTEGER = "onnx", "litert", "integer"
+"""The forms of networks, by the engine that runs them."""
+SUFFIXES = {".onnx": ONNX, ".tflite": LITERT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +94,7 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class NetworkFile:
-    """A network's int8 ONNX file in a zoo and the hash its manifest promises."""
+    """One form of a network, a file or a folder, and the digest that its manifest promises."""
 
     name: str
     path: Path
@@ -85,17 +102,54 @@ class NetworkFile:
 
     def verified_bytes(self) -> bytes:
         """The file's content; raises NetworkError when it is missing or not the manifest's."""
-        try:
-            content = self.path.read_bytes()
-        except OSError as error:
-            raise NetworkError(f"{self.path}: {error.strerror}") from error
-        actual = hashlib.sha256(content).hexdigest()
+        content = _read(self.path)
+        self._check(hashlib.sha256(content).hexdigest())
+        return content
+
+    def verified_folder(self) -> Path:
+        """The folder; raises NetworkError when its files are missing or not the manifest's."""
+        self._check(folder_digest(self.path))
+        return self.path
+
+    def _check(self, actual: str) -> None:
         if actual != self.sha256:
             raise NetworkError(
                 f"{self.path}: sha256 {actual[:12]} is not the manifest's {self.sha256[:12]}; "
-                "restore the file or write a new manifest"
+                "restore it or write a new manifest"
             )
-        return content
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSource:
+    """A network that was found, not yet loaded: its forms by the engine that runs them.
+
+    default: the form that is run where no engine is named. Every form is verified when it is read.
+    """
+
+    name: str
+    forms: Mapping[str, NetworkFile]
+    default: str
+
+    @property
+    def sha256(self) -> str:
+        """Identity of the network: the digest of its default form."""
+        return self.forms[self.default].sha256
+
+    def form(self, engine: str) -> NetworkFile:
+        """The form for an engine; raises NetworkError, saying how it is made."""
+        if engine not in self.forms:
+            raise NetworkError(
+                f"{self.name} has no {engine} form, only {', '.join(sorted(self.forms))}; "
+                f"{_MAKE.get(engine, 'choose another engine')}"
+            )
+        return self.forms[engine]
+
+
+_MAKE = {
+    ONNX: "name the .onnx file or a network of the zoo",
+    LITERT: "`gearshift models export tflite` makes it",
+    INTEGER: "`gearshift models export gap8` makes it",
+}
 
 
 def zoo_folder() -> Path:
@@ -104,24 +158,86 @@ def zoo_folder() -> Path:
 
 
 def read_manifest(folder: Path | None = None) -> dict[str, Any]:
-    """The manifest of a zoo: {"schema_version", "networks": {name: {...}}}; raises NetworkError."""
+    """The manifest of a zoo as of the newest schema version; raises NetworkError."""
     path = (folder or zoo_folder()) / MANIFEST_NAME
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text())
+        manifest: Any = json.loads(path.read_text())
     except OSError as error:
         raise NetworkError(f"{path}: {error.strerror}") from error
     except ValueError as error:
         raise NetworkError(f"{path}: not valid JSON ({error})") from error
-    if manifest.get("schema_version") != SCHEMA_VERSION or "networks" not in manifest:
-        raise NetworkError(f"{path}: not a manifest of schema version {SCHEMA_VERSION}")
-    return manifest
+    version = manifest.get("schema_version") if isinstance(manifest, dict) else None
+    if version not in range(1, MANIFEST_VERSION + 1) or "networks" not in manifest:
+        raise NetworkError(f"{path}: not a manifest of schema version {MANIFEST_VERSION} or older")
+    for entry in manifest["networks"].values():
+        entry.setdefault("formats", {})
+    return {**manifest, "schema_version": MANIFEST_VERSION}
 
 
 def find_network(name: str, folder: Path | None = None) -> NetworkFile:
-    """The file of a zoo's network; raises NetworkError naming the known ones when there is none."""
-    folder = folder or zoo_folder()
+    """The ONNX file of a zoo's network; raises NetworkError naming the known ones."""
+    return _of_zoo(name, folder or zoo_folder()).forms[ONNX]
+
+
+def find_source(name_or_path: str | Path, zoo: Path | None = None) -> NetworkSource:
+    """A network of the zoo by name, or one in a file or folder.
+
+    A `Path`, or a string with a slash or with the suffix .onnx or .tflite, is a file or the folder
+    of a GAP8 deployment, of which the digest is taken as it is now. Raises NetworkError.
+    """
+    path = Path(name_or_path)
+    named = isinstance(name_or_path, str) and "/" not in name_or_path
+    if named and path.suffix not in SUFFIXES:
+        return _of_zoo(str(name_or_path), zoo or zoo_folder())
+    if path.is_dir():
+        form, digest = INTEGER, folder_digest(path)
+    else:
+        form = SUFFIXES.get(path.suffix, ONNX)
+        digest = hashlib.sha256(_read(path)).hexdigest()
+    return NetworkSource(str(name_or_path), {form: NetworkFile(path.stem, path, digest)}, form)
+
+
+def folder_digest(folder: Path) -> str:
+    """The digest of the files in a folder, hidden ones apart; raises NetworkError.
+
+    sha256 of one line `HASH  NAME` per file, in the byte order of the names, as sha256sum writes
+    them. A folder in it is an error.
+    """
+    if not folder.is_dir():
+        raise NetworkError(f"{folder}: no such folder")
+    paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    lines = [
+        f"{hashlib.sha256(_read(path)).hexdigest()}  {path.name}\n".encode()
+        for path in sorted(paths, key=lambda path: path.name.encode())
+    ]
+    return hashlib.sha256(b"".join(lines)).hexdigest()
+
+
+def _of_zoo(name: str, folder: Path) -> NetworkSource:
     networks = read_manifest(folder)["networks"]
     if name not in networks:
         raise NetworkError(f"unknown network {name!r}; the zoo has {', '.join(sorted(networks))}")
     entry = networks[name]
-    return NetworkFile(name, folder / entry["file"], entry["sha256"])
+    try:
+        described = {ONNX: entry, **entry["formats"]}
+        forms = {
+            form: NetworkFile(
+                name,
+                folder / (file["folder"] if "folder" in file else file["file"]),
+                str(file["sha256"]),
+            )
+            for form, file in described.items()
+        }
+    except (KeyError, TypeError) as error:
+        raise NetworkError(
+            f"{folder / MANIFEST_NAME}: the entry of {name} is damaged "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    return NetworkSource(name, forms, ONNX)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise NetworkError(f"{path}: {error.strerror}") from error

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime
 
-from gearshift.runtime.engine import check_image
+from gearshift.runtime.engine import check_image, takes_no_argument
 from gearshift.runtime.errors import EngineError, NetworkError
-from gearshift.runtime.network import METADATA_KEY, Network
+from gearshift.runtime.network import METADATA_KEY, ONNX, Network, NetworkSource
 from gearshift.runtime.types import FloatArray, Image
 
 INPUT_NAME = "image"
@@ -108,6 +108,13 @@ class OnnxEngine:
                 raise NetworkError(
                     f"{where}: {kind} is {found}, its metadata asks for {_interface(*expected)}"
                 )
+
+
+def open_onnx(source: NetworkSource, argument: str | None) -> OnnxEngine:
+    """The engine `onnx`; raises NetworkError, and ConfigurationError for an argument."""
+    takes_no_argument(ONNX, argument)
+    file = source.form(ONNX)
+    return OnnxEngine(file.verified_bytes(), str(file.path))
 
 
 def _interface(name: str, kind: str, shape: list[int]) -> str:
