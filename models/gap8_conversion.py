@@ -1,7 +1,7 @@
 """From int8 ONNX to GAP8's integer arithmetic.
 
-The int8 graphs of ours (`onnx_graph.quantised_model`) are QDQ: weights w * s_w per output channel,
-bytes a * s_a per activation, biases in s_w * s_a. A convolution in real numbers is therefore
+The layers of an int8 network (`qdq_chain`) have weights w * s_w per output channel, bytes a * s_a
+per activation and real biases. A convolution in real numbers is therefore
 
     out * s_out = s_w s_a acc + bias    =>    out = floor(kappa / 2**24 * acc + lambda / 2**24)
 
@@ -14,18 +14,14 @@ head's int32 outputs count in s_w s_a per output (DORY's eps). The arithmetic's 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-import onnx
-from numpy.typing import NDArray
-from onnx import numpy_helper
 
+from gearshift.models.qdq_chain import QuantisedLayer, read_chain
 from gearshift.runtime.errors import NetworkError
 from gearshift.runtime.integer_network import (
     SHIFT,
-    Geometry,
     IntegerKind,
     IntegerLayer,
     IntegerNetwork,
@@ -33,19 +29,6 @@ from gearshift.runtime.integer_network import (
     convolution_layer,
     pool_layer,
 )
-from gearshift.runtime.network import METADATA_KEY, Network
-from gearshift.runtime.onnx_engine import INPUT_NAME
-
-Real = NDArray[np.float64]
-PLAIN_ATTRIBUTES: Mapping[str, object] = {
-    "auto_pad": b"NOTSET",
-    "ceil_mode": 0,
-    "storage_order": 0,
-    "transA": 0,
-    "alpha": 1.0,
-    "beta": 1.0,
-}
-"""What may be spelled out in a graph but not be changed."""
 
 
 def integers_of_onnx(content: bytes, where: str) -> IntegerNetwork:
@@ -53,243 +36,32 @@ def integers_of_onnx(content: bytes, where: str) -> IntegerNetwork:
 
     It differs from the model only where rounding does: kappa is rounded to 2**-24.
     """
+    chain = read_chain(content, where)
     try:
-        model = onnx.load_model_from_string(content)
-        onnx.checker.check_model(model)
-    except Exception as error:  # protobuf's and the checker's share no base
-        raise NetworkError(f"{where}: no readable ONNX model ({_one_line(error)})") from error
-    properties = {entry.key: entry.value for entry in model.metadata_props}
-    if METADATA_KEY not in properties:
-        raise NetworkError(
-            f"{where}: no {METADATA_KEY!r} metadata; export it with gearshift models"
-        )
-    network = Network.from_json(properties[METADATA_KEY], where)
-    try:
-        return _Reader(model, network, where).read()
-    except (KeyError, IndexError, ValueError) as error:
-        raise NetworkError(
-            f"{where}: no int8 model as gearshift models exports them ({_one_line(error)})"
-        ) from error
+        layers = tuple(_integers(layer, where) for layer in chain.layers)
+    except ValueError as error:
+        raise NetworkError(f"{where}: {error}") from error
+    # What was measured on the int8 graph is no measurement of this format.
+    described = replace(chain.network, mae={})
+    return IntegerNetwork(described, layers, chain.layers[-1].sum_scale)
 
 
-@dataclass(frozen=True, slots=True)
-class _Activation:
-    """Where the reader is: a tensor of bytes and what it stands for."""
-
-    tensor: str
-    scale: float
-    channels: int
-    height: int
-    width: int
-
-
-class _Reader:
-    """Follows the one chain of a QDQ graph from the image to the output."""
-
-    def __init__(self, model: onnx.ModelProto, network: Network, where: str) -> None:
-        graph = model.graph
-        self._network, self._where = network, where
-        self._constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
-        self._producers = {node.output[0]: node for node in graph.node}
-        self._readers: dict[str, list[onnx.NodeProto]] = {}
-        for node in graph.node:
-            self._readers.setdefault(node.input[0], []).append(node)
-
-    def read(self) -> IntegerNetwork:
-        network = self._network
-        here = _Activation(INPUT_NAME, 1.0, 1, network.height, network.width)
-        layers: list[IntegerLayer] = []
-        while True:
-            node = self._next(here.tensor)
-            if node.op_type == "Flatten":
-                here = replace(here, tensor=node.output[0])
-                node = self._next(here.tensor)
-            if node.op_type != "DequantizeLinear":
-                raise self._refused(node)
-            scale = self._scale(node)
-            if scale != here.scale:
-                raise NetworkError(
-                    f"{self._where}: {node.name} reads bytes with another scale than they have"
-                )
-            here = replace(here, tensor=node.output[0], scale=scale)
-            node = self._next(here.tensor)
-            name = f"layer{len(layers)}"
-            match node.op_type:
-                case "AveragePool" if not layers:
-                    here = self._halving(node, here)
-                    continue
-                case "Conv":
-                    layer, here = self._convolution(name, node, here)
-                case "MaxPool":
-                    layer, here = self._pooling(name, node, here)
-                case "Gemm":
-                    layer, scales = self._head(name, node, here)
-                    layers.append(layer)
-                    # What was measured on the int8 graph is no measurement of this format.
-                    described = replace(network, mae={})
-                    return IntegerNetwork(described, tuple(layers), scales)
-                case _:
-                    raise self._refused(node)
-            layers.append(layer)
-
-    def _convolution(
-        self, name: str, node: onnx.NodeProto, here: _Activation
-    ) -> tuple[IntegerLayer, _Activation]:
-        values = self._attributes(node)
-        weight, weight_scale = self._quantised(node.input[1])
-        groups = values.get("group", [1])[0]
-        depthwise = groups == here.channels == len(weight) and groups > 1
-        geometry = Geometry(
-            IntegerKind.DEPTHWISE if depthwise else IntegerKind.CONV,
-            here.channels,
-            here.height,
-            here.width,
-            len(weight),
-            self._square(node, values, "kernel_shape", 1),
-            self._square(node, values, "strides", 1),
-            self._square(node, values, "pads", 0),
-        )
-        unlike = weight.shape[1] != (1 if depthwise else here.channels)
-        if unlike or set(values.get("dilations", [1])) != {1}:
-            raise self._refused(node)
-        following = self._next(node.output[0])
-        if following.op_type == "Relu":
-            following = self._next(following.output[0])
-        here = self._written(following, geometry)
-        real_bias = self._real(node.input[2]) if len(node.input) > 2 else np.zeros(len(weight))
-        gain = weight_scale * self._input_scale(node) / here.scale
-        kappa = np.rint(gain * 2.0**SHIFT)
-        lambda_ = np.floor((real_bias / here.scale + 0.5) * 2.0**SHIFT)
-        if max(np.abs(kappa).max(), np.abs(lambda_).max()) >= 2.0**62:
-            raise NetworkError(f"{self._where}: {node.name} has a scale beyond int64")
-        layer = convolution_layer(
-            name,
-            geometry,
-            np.ascontiguousarray(weight.transpose(0, 2, 3, 1)),
-            kappa.astype(np.int64),
-            lambda_.astype(np.int64),
-        )
-        return layer, here
-
-    def _halving(self, node: onnx.NodeProto, here: _Activation) -> _Activation:
-        """Frames averaged over 2x2 pixels to bytes, before the first layer."""
-        values = self._attributes(node)
-        window = (self._square(node, values, "kernel_shape", 1), values.get("strides", [1])[0])
-        odd = here.height % 2 or here.width % 2 or here.height != self._network.height
-        if window != (2, 2) or any(values.get("pads", [0])) or odd:
-            raise self._refused(node)
-        halved = Geometry(IntegerKind.POOL, 1, here.height, here.width, 1, 2, 2)
-        written = self._written(self._next(node.output[0]), halved)
-        if written.scale != here.scale:
-            raise NetworkError(f"{self._where}: {node.name} changes the scale of its bytes")
-        return written
-
-    def _pooling(
-        self, name: str, node: onnx.NodeProto, here: _Activation
-    ) -> tuple[IntegerLayer, _Activation]:
-        values = self._attributes(node)
-        if any(values.get("pads", [0])) or set(values.get("dilations", [1])) != {1}:
-            raise self._refused(node)
-        geometry = Geometry(
-            IntegerKind.POOL,
-            here.channels,
-            here.height,
-            here.width,
-            here.channels,
-            self._square(node, values, "kernel_shape", 1),
-            self._square(node, values, "strides", 1),
-        )
-        following = self._written(self._next(node.output[0]), geometry)
-        if following.scale != here.scale:
-            raise NetworkError(f"{self._where}: {node.name} changes the scale of its bytes")
-        return pool_layer(name, geometry), following
-
-    def _head(
-        self, name: str, node: onnx.NodeProto, here: _Activation
-    ) -> tuple[IntegerLayer, Real]:
-        if not self._attributes(node).get("transB", [0])[0]:
-            raise self._refused(node)
-        weight, weight_scale = self._quantised(node.input[1])
-        outputs = len(weight)
-        geometry = Geometry(
-            IntegerKind.FULLY_CONNECTED, here.channels, here.height, here.width, outputs
-        )
-        if weight.size != outputs * here.channels * here.height * here.width:
-            raise self._refused(node)
-        # ONNX flattens channel by channel, the board pixel by pixel.
-        planes = weight.reshape(outputs, here.channels, here.height, here.width)
-        by_pixel = np.ascontiguousarray(planes.transpose(0, 2, 3, 1)).reshape(outputs, -1)
-        scale = weight_scale * self._input_scale(node) * np.ones(outputs)
-        bias = np.rint(self._real(node.input[2]) / scale)
+def _integers(layer: QuantisedLayer, where: str) -> IntegerLayer:
+    if layer.geometry.kind is IntegerKind.POOL:
+        return pool_layer(layer.name, layer.geometry)
+    if layer.output_scale is None:
+        bias = np.rint(layer.bias / layer.sum_scale)
         if np.abs(bias).max() >= 2.0**31:
-            raise NetworkError(f"{self._where}: a bias of {node.name} does not fit int32")
-        return connected_layer(name, geometry, by_pixel, bias.astype(np.int32)), scale
-
-    def _next(self, tensor: str) -> onnx.NodeProto:
-        readers = self._readers.get(tensor, [])
-        if len(readers) != 1:
-            raise NetworkError(
-                f"{self._where}: {tensor} is read {len(readers)} times; GAP8's layers form a chain"
-            )
-        return readers[0]
-
-    def _written(self, node: onnx.NodeProto, geometry: Geometry) -> _Activation:
-        """The bytes that a QuantizeLinear writes."""
-        if node.op_type != "QuantizeLinear":
-            raise self._refused(node)
-        size = (geometry.out_channels, geometry.out_height, geometry.out_width)
-        return _Activation(node.output[0], self._scale(node), *size)
-
-    def _scale(self, node: onnx.NodeProto) -> float:
-        """The scale of a (de)quantisation of unsigned bytes without an offset."""
-        scale, zero = self._constants[node.input[1]], self._constants[node.input[2]]
-        if zero.dtype != np.uint8 or zero.any() or scale.size != 1:
-            raise NetworkError(
-                f"{self._where}: {node.name} is no quantisation to uint8 with zero point 0; "
-                "export the network with gearshift models"
-            )
-        return float(scale)
-
-    def _input_scale(self, node: onnx.NodeProto) -> float:
-        return self._scale(self._producers[node.input[0]])
-
-    def _quantised(self, name: str) -> tuple[NDArray[np.int8], Real]:
-        """int8 weights and a scale per output."""
-        node = self._producers.get(name)
-        if node is None or node.op_type != "DequantizeLinear":
-            raise NetworkError(f"{self._where}: the weights {name} are not int8; quantise it first")
-        weight, scale = self._constants[node.input[0]], self._constants[node.input[1]]
-        if weight.dtype != np.int8 or self._constants[node.input[2]].any():
-            raise NetworkError(f"{self._where}: the weights {name} are not symmetric int8")
-        return weight, scale.astype(np.float64)
-
-    def _real(self, name: str) -> Real:
-        """Biases in real numbers."""
-        node = self._producers.get(name)
-        parts = [name] if node is None else node.input[:2]
-        return np.asarray(np.prod([self._constants[part] for part in parts], axis=0), np.float64)
-
-    def _attributes(self, node: onnx.NodeProto) -> Mapping[str, list[int]]:
-        values = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-        for name, plain in PLAIN_ATTRIBUTES.items():
-            if values.pop(name, plain) != plain:
-                raise self._refused(node)
-        return {k: list(v) if isinstance(v, Sequence) else [v] for k, v in values.items()}
-
-    def _square(
-        self, node: onnx.NodeProto, values: Mapping[str, list[int]], key: str, default: int
-    ) -> int:
-        numbers = set(values.get(key, [default]))
-        if len(numbers) != 1:
-            raise self._refused(node)
-        return numbers.pop()
-
-    def _refused(self, node: onnx.NodeProto) -> NetworkError:
-        return NetworkError(
-            f"{self._where}: {node.op_type} {node.name!r} is none of the layers that GAP8's "
-            "kernels have (square and depthwise convolutions, max pooling, a fully connected end)"
-        )
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            raise NetworkError(f"{where}: a bias of {layer.name} does not fit int32")
+        return connected_layer(layer.name, layer.geometry, layer.weight, bias.astype(np.int32))
+    kappa = np.rint(layer.sum_scale / layer.output_scale * 2.0**SHIFT)
+    lambda_ = np.floor((layer.bias / layer.output_scale + 0.5) * 2.0**SHIFT)
+    if max(np.abs(kappa).max(), np.abs(lambda_).max()) >= 2.0**62:
+        raise NetworkError(f"{where}: {layer.name} has a scale beyond int64")
+    return convolution_layer(
+        layer.name,
+        layer.geometry,
+        layer.weight,
+        kappa.astype(np.int64),
+        lambda_.astype(np.int64),
+    )
