@@ -81,9 +81,14 @@ def register_export(formats: Parsers) -> None:
     """Add `gap8` to the formats of `export`."""
     gap8 = formats.add_parser("gap8", help="write networks as GAP8 deployments")
     gap8.add_argument(
-        "names", nargs="+", metavar="NAME", help="networks of the zoo, or int8 .onnx files of ours"
+        "names", nargs="*", metavar="NAME", help="networks of the zoo, or int8 .onnx files of ours"
     )
     gap8.add_argument("--zoo", type=Path, metavar="DIR", help="folder of networks")
+    gap8.add_argument(
+        "--into-zoo",
+        action="store_true",
+        help="give the zoo's networks (default: all) their integer form, with its manifest entry",
+    )
     gap8.add_argument(
         "--out", type=Path, default=Path("gap8"), metavar="DIR", help="(%(default)s)/NAME"
     )
@@ -173,7 +178,12 @@ def _export_gap8(args: argparse.Namespace) -> int:
     from gearshift.models.gap8_writer import golden_image, write_gap8_folder
     from gearshift.models.inference import find_model
     from gearshift.models.png_frames import read_frame
+    from gearshift.runtime.errors import ConfigurationError
 
+    if args.into_zoo:
+        return _integers_into_zoo(args.zoo, args.names)
+    if not args.names:
+        raise ConfigurationError("name the networks to export, or give --into-zoo for all")
     for name in args.names:
         model = find_model(name, args.zoo)
         content = model if isinstance(model, bytes) else _bytes(model)
@@ -190,6 +200,16 @@ def _export_gap8(args: argparse.Namespace) -> int:
             from gearshift.models.gap8_export import measure_integers
 
             _write(measure_integers(network, content, args.data))
+    return 0
+
+
+def _integers_into_zoo(zoo: Path | None, names: list[str]) -> int:
+    from gearshift.models.zoo_writer import write_integer_form
+    from gearshift.runtime.network import read_manifest, zoo_folder
+
+    folder = zoo or zoo_folder()
+    for name in names or sorted(read_manifest(folder)["networks"]):
+        _write(str(write_integer_form(folder, name)))
     return 0
 
 

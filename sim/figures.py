@@ -1,6 +1,7 @@
 """Rebuilding everything that derives from networks and flights, in order:
 
-networks -> traces -> ensembles.json -> baseline, tables in README and docs, docs/plane.png.
+networks -> their other forms; networks -> traces -> ensembles.json -> baseline, tables in README
+and docs, docs/plane.png.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from gearshift.models.zoo_writer import GAP8_FOLDER, write_integer_form
 from gearshift.runtime.ensemble import (
     ENSEMBLES_NAME,
     EnsembleRecord,
@@ -17,8 +19,9 @@ from gearshift.runtime.ensemble import (
     read_ensembles,
     write_ensembles,
 )
-from gearshift.runtime.errors import ConfigurationError
-from gearshift.runtime.network import MANIFEST_NAME, read_manifest
+from gearshift.runtime.errors import ConfigurationError, NetworkError
+from gearshift.runtime.gap8_folder import GEOMETRY_NAME
+from gearshift.runtime.network import INTEGER, MANIFEST_NAME, read_manifest
 from gearshift.runtime.profile import Profile, read_profile
 from gearshift.runtime.types import NetworkRole
 from gearshift.sim import derived, gate
@@ -73,6 +76,7 @@ def rebuild(
     written: list[str] = []
     sources = network_files(root)
     _check_profile(root)
+    written += _write_integer_forms(root, say, force=force)
     if not derived.is_current(root, PROFILE, sources):
         derived.record(root, PROFILE, sources)
     for split in SPLITS:
@@ -105,6 +109,24 @@ def network_files(root: Path) -> list[str]:
     """Every network of the zoo, relative to the root."""
     manifest = read_manifest(root / ZOO)
     return [f"{ZOO}/{entry['file']}" for _, entry in sorted(manifest["networks"].items())]
+
+
+def _write_integer_forms(root: Path, say: Say, *, force: bool) -> list[str]:
+    """GAP8's integers of every network that is an int8 model of ours."""
+    written = []
+    for name, entry in sorted(read_manifest(root / ZOO)["networks"].items()):
+        network, form = f"{ZOO}/{entry['file']}", f"{ZOO}/{GAP8_FOLDER}/{name}/{GEOMETRY_NAME}"
+        known = INTEGER in entry["formats"]
+        if known and not force and derived.is_current(root, form, [network]):
+            continue
+        try:
+            write_integer_form(root / ZOO, name)
+        except NetworkError as error:
+            say(f"{name}: no integer form ({error})")
+            continue
+        derived.record(root, form, [network])
+        written.append(form)
+    return written
 
 
 def _check_profile(root: Path) -> None:
