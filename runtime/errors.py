@@ -40,5 +40,9 @@ class SinkError(GearshiftError):
     """The target of estimates cannot be reached, or failed while it was written to."""
 
 
+class LinkError(GearshiftError):
+    """A serial line or socket to a board is gone, silent, or speaks another protocol."""
+
+
 class MissingExtraError(GearshiftError):
     """A command needs an optional dependency that is not installed."""
