@@ -111,6 +111,7 @@ def encode_decision(decision: Decision) -> recording_pb2.Decision:
         aux_output=decision.outputs.get(NetworkRole.AUX, ()),
         small_output=decision.outputs.get(NetworkRole.SMALL, ()),
         large_output=decision.outputs.get(NetworkRole.LARGE, ()),
+        index=estimate.index,
     )
 
 
@@ -132,6 +133,7 @@ def decode_decision(data: bytes, components: tuple[Component, ...]) -> Decision:
         reason=Reason(message.reason),
         times=StageTimes(message.aux_ns, message.small_ns, message.large_ns, message.total_ns),
         flags=EstimateFlag(message.flags),
+        index=message.index,
     )
     outputs = {
         role: np.array(values, dtype=np.float32)

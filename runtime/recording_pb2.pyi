@@ -5,137 +5,128 @@ Our topics in a recording. Foxglove's own schemas carry images, calibration and 
 these carry what those cannot: labels, and everything that fed a decision.
 """
 
-from collections import abc as _abc
-from google.protobuf import descriptor as _descriptor
-from google.protobuf import message as _message
-from google.protobuf.internal import containers as _containers
-import builtins as _builtins
-import sys
-import typing as _typing
+import builtins
+import collections.abc
+import google.protobuf.descriptor
+import google.protobuf.internal.containers
+import google.protobuf.message
+import typing
 
-if sys.version_info >= (3, 10):
-    from typing import TypeAlias as _TypeAlias
-else:
-    from typing_extensions import TypeAlias as _TypeAlias
+DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
-DESCRIPTOR: _descriptor.FileDescriptor
+@typing.final
+class GroundTruth(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-@_typing.final
-class GroundTruth(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    VALUES_FIELD_NUMBER: _builtins.int
-    VISIBLE_FIELD_NUMBER: _builtins.int
-    HEAD_U_FIELD_NUMBER: _builtins.int
-    HEAD_V_FIELD_NUMBER: _builtins.int
-    HEAD_CELL_FIELD_NUMBER: _builtins.int
-    visible: _builtins.bool
-    head_u: _builtins.float
-    head_v: _builtins.float
-    head_cell: _builtins.int
-    @_builtins.property
-    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    VALUES_FIELD_NUMBER: builtins.int
+    VISIBLE_FIELD_NUMBER: builtins.int
+    HEAD_U_FIELD_NUMBER: builtins.int
+    HEAD_V_FIELD_NUMBER: builtins.int
+    HEAD_CELL_FIELD_NUMBER: builtins.int
+    visible: builtins.bool
+    head_u: builtins.float
+    head_v: builtins.float
+    head_cell: builtins.int
+    @property
+    def values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]: ...
     def __init__(
         self,
         *,
-        values: _abc.Iterable[_builtins.float] | None = ...,
-        visible: _builtins.bool = ...,
-        head_u: _builtins.float | None = ...,
-        head_v: _builtins.float | None = ...,
-        head_cell: _builtins.int = ...,
+        values: collections.abc.Iterable[builtins.float] | None = ...,
+        visible: builtins.bool = ...,
+        head_u: builtins.float | None = ...,
+        head_v: builtins.float | None = ...,
+        head_cell: builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_head_u", b"_head_u", "_head_v", b"_head_v", "head_u", b"head_u", "head_v", b"head_v"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_head_u", b"_head_u", "_head_v", b"_head_v", "head_cell", b"head_cell", "head_u", b"head_u", "head_v", b"head_v", "values", b"values", "visible", b"visible"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__head_u: _TypeAlias = _typing.Literal["head_u"]  # noqa: Y015
-    _WhichOneofArgType__head_u: _TypeAlias = _typing.Literal["_head_u", b"_head_u"]  # noqa: Y015
-    _WhichOneofReturnType__head_v: _TypeAlias = _typing.Literal["head_v"]  # noqa: Y015
-    _WhichOneofArgType__head_v: _TypeAlias = _typing.Literal["_head_v", b"_head_v"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__head_u) -> _WhichOneofReturnType__head_u | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__head_v) -> _WhichOneofReturnType__head_v | None: ...
+    def HasField(self, field_name: typing.Literal["_head_u", b"_head_u", "_head_v", b"_head_v", "head_u", b"head_u", "head_v", b"head_v"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_head_u", b"_head_u", "_head_v", b"_head_v", "head_cell", b"head_cell", "head_u", b"head_u", "head_v", b"head_v", "values", b"values", "visible", b"visible"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_head_u", b"_head_u"]) -> typing.Literal["head_u"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_head_v", b"_head_v"]) -> typing.Literal["head_v"] | None: ...
 
-Global___GroundTruth: _TypeAlias = GroundTruth  # noqa: Y015
+global___GroundTruth = GroundTruth
 
-@_typing.final
-class Decision(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
+@typing.final
+class Decision(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    SEQUENCE_FIELD_NUMBER: _builtins.int
-    CAPTURE_TIME_NS_FIELD_NUMBER: _builtins.int
-    PUBLISH_TIME_NS_FIELD_NUMBER: _builtins.int
-    VALUES_FIELD_NUMBER: _builtins.int
-    STANDARD_DEVIATION_FIELD_NUMBER: _builtins.int
-    PRESENCE_FIELD_NUMBER: _builtins.int
-    ANSWERED_FIELD_NUMBER: _builtins.int
-    NETWORKS_FIELD_NUMBER: _builtins.int
-    SIGNAL_FIELD_NUMBER: _builtins.int
-    THRESHOLD_FIELD_NUMBER: _builtins.int
-    REASON_FIELD_NUMBER: _builtins.int
-    FLAGS_FIELD_NUMBER: _builtins.int
-    AUX_NS_FIELD_NUMBER: _builtins.int
-    SMALL_NS_FIELD_NUMBER: _builtins.int
-    LARGE_NS_FIELD_NUMBER: _builtins.int
-    TOTAL_NS_FIELD_NUMBER: _builtins.int
-    AUX_OUTPUT_FIELD_NUMBER: _builtins.int
-    SMALL_OUTPUT_FIELD_NUMBER: _builtins.int
-    LARGE_OUTPUT_FIELD_NUMBER: _builtins.int
-    sequence: _builtins.int
-    capture_time_ns: _builtins.int
-    publish_time_ns: _builtins.int
-    presence: _builtins.float
-    answered: _builtins.str
-    signal: _builtins.float
-    threshold: _builtins.float
-    reason: _builtins.str
-    flags: _builtins.int
-    aux_ns: _builtins.int
-    small_ns: _builtins.int
-    large_ns: _builtins.int
-    total_ns: _builtins.int
-    @_builtins.property
-    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
-    @_builtins.property
-    def standard_deviation(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
-    @_builtins.property
-    def networks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
-    @_builtins.property
-    def aux_output(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
-    @_builtins.property
-    def small_output(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
-    @_builtins.property
-    def large_output(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    SEQUENCE_FIELD_NUMBER: builtins.int
+    CAPTURE_TIME_NS_FIELD_NUMBER: builtins.int
+    PUBLISH_TIME_NS_FIELD_NUMBER: builtins.int
+    VALUES_FIELD_NUMBER: builtins.int
+    STANDARD_DEVIATION_FIELD_NUMBER: builtins.int
+    PRESENCE_FIELD_NUMBER: builtins.int
+    ANSWERED_FIELD_NUMBER: builtins.int
+    NETWORKS_FIELD_NUMBER: builtins.int
+    SIGNAL_FIELD_NUMBER: builtins.int
+    THRESHOLD_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    FLAGS_FIELD_NUMBER: builtins.int
+    AUX_NS_FIELD_NUMBER: builtins.int
+    SMALL_NS_FIELD_NUMBER: builtins.int
+    LARGE_NS_FIELD_NUMBER: builtins.int
+    TOTAL_NS_FIELD_NUMBER: builtins.int
+    AUX_OUTPUT_FIELD_NUMBER: builtins.int
+    SMALL_OUTPUT_FIELD_NUMBER: builtins.int
+    LARGE_OUTPUT_FIELD_NUMBER: builtins.int
+    INDEX_FIELD_NUMBER: builtins.int
+    sequence: builtins.int
+    capture_time_ns: builtins.int
+    publish_time_ns: builtins.int
+    presence: builtins.float
+    answered: builtins.str
+    signal: builtins.float
+    threshold: builtins.float
+    reason: builtins.str
+    flags: builtins.int
+    aux_ns: builtins.int
+    small_ns: builtins.int
+    large_ns: builtins.int
+    total_ns: builtins.int
+    index: builtins.int
+    """Frames the scheduler had processed before this one: a hole shows where decisions are missing."""
+    @property
+    def values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]: ...
+    @property
+    def standard_deviation(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]: ...
+    @property
+    def networks(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    @property
+    def aux_output(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]: ...
+    @property
+    def small_output(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]: ...
+    @property
+    def large_output(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]: ...
     def __init__(
         self,
         *,
-        sequence: _builtins.int = ...,
-        capture_time_ns: _builtins.int = ...,
-        publish_time_ns: _builtins.int = ...,
-        values: _abc.Iterable[_builtins.float] | None = ...,
-        standard_deviation: _abc.Iterable[_builtins.float] | None = ...,
-        presence: _builtins.float | None = ...,
-        answered: _builtins.str = ...,
-        networks: _abc.Iterable[_builtins.str] | None = ...,
-        signal: _builtins.float = ...,
-        threshold: _builtins.float = ...,
-        reason: _builtins.str = ...,
-        flags: _builtins.int = ...,
-        aux_ns: _builtins.int = ...,
-        small_ns: _builtins.int = ...,
-        large_ns: _builtins.int = ...,
-        total_ns: _builtins.int = ...,
-        aux_output: _abc.Iterable[_builtins.float] | None = ...,
-        small_output: _abc.Iterable[_builtins.float] | None = ...,
-        large_output: _abc.Iterable[_builtins.float] | None = ...,
+        sequence: builtins.int = ...,
+        capture_time_ns: builtins.int = ...,
+        publish_time_ns: builtins.int = ...,
+        values: collections.abc.Iterable[builtins.float] | None = ...,
+        standard_deviation: collections.abc.Iterable[builtins.float] | None = ...,
+        presence: builtins.float | None = ...,
+        answered: builtins.str = ...,
+        networks: collections.abc.Iterable[builtins.str] | None = ...,
+        signal: builtins.float = ...,
+        threshold: builtins.float = ...,
+        reason: builtins.str = ...,
+        flags: builtins.int = ...,
+        aux_ns: builtins.int = ...,
+        small_ns: builtins.int = ...,
+        large_ns: builtins.int = ...,
+        total_ns: builtins.int = ...,
+        aux_output: collections.abc.Iterable[builtins.float] | None = ...,
+        small_output: collections.abc.Iterable[builtins.float] | None = ...,
+        large_output: collections.abc.Iterable[builtins.float] | None = ...,
+        index: builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_presence", b"_presence", "presence", b"presence"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_presence", b"_presence", "answered", b"answered", "aux_ns", b"aux_ns", "aux_output", b"aux_output", "capture_time_ns", b"capture_time_ns", "flags", b"flags", "large_ns", b"large_ns", "large_output", b"large_output", "networks", b"networks", "presence", b"presence", "publish_time_ns", b"publish_time_ns", "reason", b"reason", "sequence", b"sequence", "signal", b"signal", "small_ns", b"small_ns", "small_output", b"small_output", "standard_deviation", b"standard_deviation", "threshold", b"threshold", "total_ns", b"total_ns", "values", b"values"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__presence: _TypeAlias = _typing.Literal["presence"]  # noqa: Y015
-    _WhichOneofArgType__presence: _TypeAlias = _typing.Literal["_presence", b"_presence"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__presence) -> _WhichOneofReturnType__presence | None: ...
+    def HasField(self, field_name: typing.Literal["_index", b"_index", "_presence", b"_presence", "index", b"index", "presence", b"presence"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_index", b"_index", "_presence", b"_presence", "answered", b"answered", "aux_ns", b"aux_ns", "aux_output", b"aux_output", "capture_time_ns", b"capture_time_ns", "flags", b"flags", "index", b"index", "large_ns", b"large_ns", "large_output", b"large_output", "networks", b"networks", "presence", b"presence", "publish_time_ns", b"publish_time_ns", "reason", b"reason", "sequence", b"sequence", "signal", b"signal", "small_ns", b"small_ns", "small_output", b"small_output", "standard_deviation", b"standard_deviation", "threshold", b"threshold", "total_ns", b"total_ns", "values", b"values"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_index", b"_index"]) -> typing.Literal["index"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_presence", b"_presence"]) -> typing.Literal["presence"] | None: ...
 
-Global___Decision: _TypeAlias = Decision  # noqa: Y015
+global___Decision = Decision

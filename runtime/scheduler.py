@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from gearshift.runtime.combination import Combination, Fusion
+from gearshift.runtime.deadline import Deadline
 from gearshift.runtime.engine import Engine
 from gearshift.runtime.ensemble import Ensemble
 from gearshift.runtime.errors import ConfigurationError, FrameError
@@ -114,8 +115,8 @@ class Scheduler:
 
     threshold: rounded to float32; -inf is always large, +inf small wherever the signal is finite;
     only a policy without a signal goes without one. filter_name: one of `filters.FILTERS`, default
-    the policy's own. deadline_ns: time from the start of `process` in which the estimate should be
-    out; large is skipped when it is expected to miss it. replay: allow policies that read ground
+    the policy's own. deadline: says when large must not be started, counting from the start of
+    `process`. replay: allow policies that read ground
     truth, and publish at capture time plus processing time. signal: replaces the policy's own.
     clock: monotonic ns. Raises ConfigurationError when these do not fit together. Not thread-safe.
     """
@@ -129,7 +130,7 @@ class Scheduler:
         *,
         combination: Combination = Combination.LARGE,
         filter_name: str | None = None,
-        deadline_ns: int | None = None,
+        deadline: Deadline | None = None,
         replay: bool = False,
         signal: Signal | None = None,
         clock: Clock = time.perf_counter_ns,
@@ -148,7 +149,7 @@ class Scheduler:
                 raise ConfigurationError(f"policy {policy.name} needs a threshold")
         self._threshold = math.nan if threshold is None else check_threshold(threshold)
         self._max_gap = float(np.float32(self.options.max_gap_s))
-        self._deadline_ns = deadline_ns
+        self._deadline = deadline
         self._replay = replay
         self._clock = clock
         self._small = _Stage(NetworkRole.SMALL, ensemble.small, clock)
@@ -175,7 +176,6 @@ class Scheduler:
         self._large_deviation = deviations.get(NetworkRole.LARGE, self._lost)
         fusion = self._fusion
         self._fused_deviation = tuple(fusion.standard_deviation.tolist()) if fusion else self._lost
-        self._large_time_ns = 0.0
         self._history = FlightHistory(n, self.options)
         # A constant policy that never holds reads no history, so it keeps none.
         self._remembers = self._signal is not None or policy.when_easy is Action.HOLD
@@ -191,8 +191,9 @@ class Scheduler:
         self._threshold = check_threshold(threshold)
 
     def reset(self) -> None:
-        """Start a new flight: forget every frame. What large costs is a fact of the device:
-        kept."""
+        """Start a new flight: forget every frame. What large takes is a fact of the device, which
+        the deadline keeps."""
+        self._index = 0
         self._history.reset()
         if self._filter is not None:
             self._filter.reset()
@@ -240,9 +241,11 @@ class Scheduler:
         presence = None
         if aux is not None and aux.ok:
             presence = 1.0 - _last_probability(aux.values)
+        index = self._index
+        self._index = index + 1
         finished = clock()
         total = finished - started
-        if self._deadline_ns is not None and total > self._deadline_ns:
+        if self._deadline is not None and self._deadline.missed(total):
             state |= _LATE
         lost = state & _LOST
         return Estimate(
@@ -262,6 +265,7 @@ class Scheduler:
                 0 if aux is None else aux.time_ns, small.time_ns, large.time_ns, total
             ),
             flags=_FLAGS[state],
+            index=index,
         )
 
     def _select(self, time_ns: int) -> tuple[bool, float, Reason]:
@@ -296,7 +300,8 @@ class Scheduler:
                 large.run(image)
                 return 0, Reason.SMALL_FAILED
             return 0, reason
-        if self._must_skip_large(self._clock() - started):
+        deadline = self._deadline
+        if deadline is not None and deadline.forbids_large(self._clock() - started):
             if not (small.ok if small.ran else small.run(image)):
                 large.run(image)
             return _DEGRADED, Reason.DEADLINE
@@ -306,21 +311,11 @@ class Scheduler:
             small.run(image)
         return 0, Reason.LARGE_FAILED
 
-    def _must_skip_large(self, elapsed_ns: int) -> bool:
-        """Whether large, started now, is expected to miss the deadline."""
-        if self._deadline_ns is None or elapsed_ns + self._large_time_ns <= self._deadline_ns:
-            return False
-        # The expectation fades while large is skipped, or one slow run would lock it out for good.
-        self._large_time_ns *= 63 / 64
-        return True
-
     def _accept(self, time_ns: int) -> NetworkRole | None:
         """Combine and filter what the networks said, remember it, and say which one answered."""
         small, large = self._small, self._large
-        if large.ran:
-            # Follows slow changes of the clock rate, starts at the first run.
-            before = self._large_time_ns or large.time_ns
-            self._large_time_ns = before + (large.time_ns - before) / 8
+        if large.ran and self._deadline is not None:
+            self._deadline.large_took(large.time_ns)
         both = large.ok and small.ok
         if large.ok:
             accepted, values, deviation = large.output, large.values, self._large_deviation

@@ -190,7 +190,8 @@ class Estimate:
     values: one per component, in the component's unit, NaN when lost. standard_deviation: likewise,
     calibrated per network on `val`. presence: probability that a person is in view, None where the
     auxiliary network did not run. answered: the network whose output is published (None when held
-    or lost). networks: every network that ran. Times are monotonic nanoseconds.
+    or lost). networks: every network that ran. index: frames that the scheduler had processed
+    before this one since it was reset. Times are monotonic nanoseconds.
     """
 
     sequence: int
@@ -207,6 +208,7 @@ class Estimate:
     reason: Reason
     times: StageTimes
     flags: EstimateFlag = EstimateFlag.NONE
+    index: int = 0
 
     @property
     def pose(self) -> Pose:

@@ -11,6 +11,7 @@ import pytest
 from gearshift.runtime import policies
 from gearshift.runtime.combination import Combination
 from gearshift.runtime.conformance import fly
+from gearshift.runtime.deadline import DeadlineMonitor
 from gearshift.runtime.errors import ConfigurationError, FrameError
 from gearshift.runtime.policy import Action, Policy, PolicyOptions
 from gearshift.runtime.registry import find_policy
@@ -201,7 +202,8 @@ def test_large_is_skipped_when_it_would_miss_the_deadline_and_tried_again_later(
         return 1000 if role is SMALL else 30_000 if index < 3 else 6000
 
     ensemble = timed(script, clock, cost)
-    scheduler = Scheduler(ensemble, policies.OP, -math.inf, deadline_ns=10_000, clock=clock)  # type: ignore[arg-type]
+    deadline = DeadlineMonitor(10_000)
+    scheduler = Scheduler(ensemble, policies.OP, -math.inf, deadline=deadline, clock=clock)
     estimates = fly(scheduler, script)
     assert EstimateFlag.LATE in estimates[0].flags
     assert estimates[0].times.large == 30_000
@@ -219,7 +221,8 @@ def test_large_is_skipped_when_it_would_miss_the_deadline_and_tried_again_later(
 def test_large_runs_late_when_small_failed_too() -> None:
     script, clock = Script.random(3).with_nan(SMALL, [1]), SteppedClock()
     ensemble = timed(script, clock, lambda role, index: 50_000 if role is LARGE else 10)
-    scheduler = Scheduler(ensemble, policies.EVERY, 0.0, deadline_ns=10_000, clock=clock)  # type: ignore[arg-type]
+    deadline = DeadlineMonitor(10_000)
+    scheduler = Scheduler(ensemble, policies.EVERY, 0.0, deadline=deadline, clock=clock)
     estimates = fly(scheduler, script)
     assert estimates[1].answered is LARGE
     assert estimates[1].flags == EstimateFlag.DEGRADED | EstimateFlag.LATE
