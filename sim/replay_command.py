@@ -177,18 +177,18 @@ def _settings(
     """What to replay with, and where its latencies come from."""
     from gearshift.runtime.combination import Combination
     from gearshift.runtime.errors import ConfigurationError
+    from gearshift.runtime.machine import processor_name
     from gearshift.runtime.policy import PolicyOptions
     from gearshift.runtime.profile import read_profile
     from gearshift.sim.clock import Clock
     from gearshift.sim.cost import check_profile, latency_per_combination
     from gearshift.sim.main_job import find_profile
     from gearshift.sim.replay import ReplaySettings
-    from gearshift.sim.timing import host_name
 
     if not options.max_gap > 0:
         raise ConfigurationError(f"--max-gap is {options.max_gap}, it must be above 0 seconds")
     clock = Clock(options.clock)
-    source = f"measured on this machine ({host_name()}), networks and scheduler"
+    source = f"measured on this machine ({processor_name()}), networks and scheduler"
     latency: tuple[float, ...] | None = None
     if clock is Clock.REAL:
         if options.profile is None:

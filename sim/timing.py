@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gearshift.runtime.machine import this_machine
 from gearshift.runtime.profile import NetworkProfile, Profile, ProfileKind
 from gearshift.runtime.types import Image
 from gearshift.sim.cost import roles_of
@@ -52,28 +50,14 @@ def measured_profile(engines: Engines, samples: Samples, what: str) -> Profile:
             max_ms=summary.max_ms,
             runs=len(milliseconds),
         )
+    machine = this_machine()
     return Profile(
-        device=host_name(),
+        device=machine.processor,
         kind=ProfileKind.MEASURED,
         method=f"every network in turn, back to back, on {what}; one thread",
-        versions={
-            "onnxruntime": version("onnxruntime"),
-            "python": platform.python_version(),
-            "system": f"{platform.system()} {platform.machine()}",
-        },
+        versions={**machine.versions, "system": machine.system},
         networks=networks,
     )
-
-
-def host_name() -> str:
-    """The processor of this machine."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith(("model name", "Model")):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def compose(
