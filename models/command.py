@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from gearshift.models.format_command import register_export, register_import
 
@@ -25,9 +26,27 @@ def _register_views(actions: argparse._SubParsersAction[argparse.ArgumentParser]
     listing.add_argument("--json", action="store_true", help="print JSON")
     listing.set_defaults(run=_list)
 
-    cost = actions.add_parser("cost", help="modelled GAP8 cost layer by layer")
-    cost.add_argument("names", nargs="*", metavar="NAME", help="architectures (default: all)")
-    cost.add_argument("--from-l3", action="store_true", help="stream the weights from L3")
+    cost = actions.add_parser(
+        "cost", help="fit and modelled cost on a board, layer by layer (default: GAP8)"
+    )
+    cost.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="networks, int8 .onnx files or folders of a GAP8 deployment (default: all networks)",
+    )
+    cost.add_argument("--device", choices=("gap8",), default="gap8")
+    cost.add_argument(
+        "--ensemble", metavar="NAME", help="all networks of an ensemble, loaded together"
+    )
+    cost.add_argument(
+        "--together", action="store_true", help="the named networks are loaded at the same time"
+    )
+    cost.add_argument("--zoo", type=Path, metavar="DIR", help="folder of networks")
+    cost.add_argument("--from-l3", action="store_true", help="stream all weights from L3")
+    cost.add_argument(
+        "--code", type=int, default=0, metavar="BYTES", help="L2 that programs take (%(default)s)"
+    )
     cost.add_argument("--fit", action="store_true", help="show the model's error per measurement")
     cost.add_argument("--json", action="store_true", help="print JSON")
     cost.set_defaults(run=_cost)
@@ -113,14 +132,28 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _cost(args: argparse.Namespace) -> int:
-    from gearshift.models.catalogue import architectures, find_architecture
-    from gearshift.models.tables import as_json, cost_json, cost_table, fit_table
+    from gearshift.models.catalogue import architectures
+    from gearshift.models.cost_tables import cost_json, cost_table, fit_table
+    from gearshift.models.gap8 import L2_BYTES
+    from gearshift.models.gap8_deployment import find_shape
+    from gearshift.models.tables import as_json
+    from gearshift.runtime.errors import ConfigurationError
 
-    chosen = [find_architecture(name) for name in args.names] or list(architectures().values())
+    names = list(args.names)
+    if args.ensemble is not None:
+        from gearshift.runtime.ensemble import read_ensemble
+
+        members = read_ensemble(args.ensemble, args.zoo).networks.values()
+        names += [member.name for member in members if member.name not in names]
+    chosen = [find_shape(name, args.zoo) for name in names] or list(architectures().values())
+    if not 0 <= args.code < L2_BYTES:
+        raise ConfigurationError(f"--code {args.code} is not in 0..{L2_BYTES - 1} bytes of L2")
+    together = bool(names) and (args.together or args.ensemble is not None)
+    placing: dict[str, Any] = {"from_l3": args.from_l3, "code_bytes": args.code}
     if args.json:
-        _write(as_json(cost_json(chosen, from_l3=args.from_l3)))
+        _write(as_json(cost_json(chosen, together=together, **placing)))
         return 0
-    _write(cost_table(chosen, layers=bool(args.names), from_l3=args.from_l3))
+    _write(cost_table(chosen, layers=bool(names), together=together, **placing))
     if args.fit:
         _write("\n" + fit_table())
     return 0

@@ -31,7 +31,7 @@ CLOCK_HZ = 175e6
 POWER_MW = 96.0
 """Mean power of PULP-Frontnet 160x32 at that operating point."""
 L2_BYTES = 512 * 1024
-"""On-chip memory that must hold an ensemble's weights and its largest activations."""
+"""On-chip memory for weights, activations and code."""
 MEASURED_CLOCK_HZ = 100e6
 COEFFICIENTS = (
     "convolution, per MAC",
@@ -146,10 +146,11 @@ class CostModel:
         """Cost of a network layer by layer."""
         return NetworkCost(
             architecture,
-            tuple(self._layer_cost(layer, from_l3) for layer in architecture.layers),
+            tuple(self.layer_cost(layer, from_l3=from_l3) for layer in architecture.layers),
         )
 
-    def _layer_cost(self, layer: Layer, from_l3: bool) -> LayerCost:
+    def layer_cost(self, layer: Layer, *, from_l3: bool = False) -> LayerCost:
+        """Cost of one layer, its weights in L2 or streamed from L3."""
         cycles = self.cycles(layer, from_l3=from_l3)
         energy = cycles / CLOCK_HZ * self.milliwatts[layer.kind]
         return LayerCost(layer, cycles, energy, self.kind_error(layer.kind))
@@ -176,12 +177,6 @@ def gap8_model() -> CostModel:
             )
         )
     return CostModel(coefficients, tuple(residuals), _milliwatts(coefficients, measurements))
-
-
-def ensemble_bytes(architectures: tuple[Architecture, ...]) -> int:
-    """L2 that an ensemble needs: all weights, and the largest pair of activations of any member."""
-    weights = sum(architecture.weight_bytes for architecture in architectures)
-    return weights + max(architecture.activation_bytes for architecture in architectures)
 
 
 def frontnet(height: int, width: int, channels: int = 32, outputs: int = 4) -> Architecture:

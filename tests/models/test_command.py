@@ -61,8 +61,8 @@ def test_cost_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("cost", "F1", "M1.0", "aux", "--json") == 0
     document = json.loads(capsys.readouterr().out)
     assert document["schema_version"] == 1
-    assert document["networks"]["M1.0"]["mac"] == find_architecture("M1.0").mac
-    assert document["l2_bytes"]["needed_together"] <= document["l2_bytes"]["available"]
+    assert document["networks"]["M1.0"]["shape"]["mac"] == find_architecture("M1.0").mac
+    assert [entry["networks"] for entry in document["deployments"]] == [["F1"], ["M1.0"], ["aux"]]
 
 
 def test_the_zoo_matches_its_manifest() -> None:

@@ -9,14 +9,9 @@ import pytest
 
 from gearshift.models.architecture import Conv, LayerKind, Pool, Separable, chain
 from gearshift.models.catalogue import architectures, find_architecture, is_localiser
-from gearshift.models.gap8 import (
-    L2_BYTES,
-    ensemble_bytes,
-    frontnet,
-    gap8_model,
-    published_measurements,
-)
-from gearshift.models.tables import cost_json, cost_table, fit_table
+from gearshift.models.cost_tables import cost_json, cost_table, fit_table
+from gearshift.models.gap8 import frontnet, gap8_model, published_measurements
+from gearshift.models.gap8_memory import plan_memory
 from gearshift.runtime.errors import ConfigurationError
 
 MODEL = gap8_model()
@@ -99,7 +94,7 @@ def test_networks_keep_their_budgets() -> None:
 @pytest.mark.parametrize("small", ["F1", "F2"])
 def test_ensembles_fit_into_l2(small: str) -> None:
     members = tuple(find_architecture(name) for name in (small, "M1.0", "aux"))
-    assert ensemble_bytes(members) <= L2_BYTES
+    assert plan_memory(members).all_resident
 
 
 def test_only_the_auxiliary_network_localises() -> None:
@@ -132,9 +127,10 @@ def test_chain_refuses_to_vanish() -> None:
 
 
 def test_tables_state_the_error_and_mark_what_is_modelled() -> None:
-    table = cost_table([find_architecture("F2")], layers=True, from_l3=False)
-    assert "ms *" in table
+    table = cost_table([find_architecture("F2")], layers=True)
+    assert "ms m" in table
     assert "leave-one-out error" in table
     assert "DwConv13" in fit_table()
-    document = cost_json([find_architecture("F2")], from_l3=False)
-    assert json.loads(json.dumps(document))["kind"] == "modelled"
+    document = json.loads(json.dumps(cost_json([find_architecture("F2")])))
+    modelled = document["networks"]["F2"]["modelled"]["latency_ms"]
+    assert modelled == pytest.approx(MODEL.cost(find_architecture("F2")).milliseconds)

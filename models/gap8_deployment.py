@@ -1,0 +1,183 @@
+"""Networks as they would stand and run on GAP8: tiles in L1, weights in L2 or L3, modelled cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gearshift.models.architecture import Architecture, Layer, LayerKind
+from gearshift.models.catalogue import architectures
+from gearshift.models.gap8 import (
+    L2_BYTES,
+    CostModel,
+    LayerCost,
+    Measurement,
+    gap8_model,
+    published_measurements,
+)
+from gearshift.models.gap8_memory import MemoryPlan, Moment, plan_memory
+from gearshift.models.gap8_tiling import Tiling, tile_layer
+from gearshift.runtime.errors import NetworkError
+from gearshift.runtime.integer_network import Geometry, IntegerKind, IntegerNetwork
+
+
+@dataclass(frozen=True, slots=True)
+class DeployedLayer:
+    """One layer: where it stands and what it is modelled to cost. tiling: None if none fits."""
+
+    tiling: Tiling | None
+    moment: Moment
+    cost: LayerCost
+
+    @property
+    def layer(self) -> Layer:
+        """Its shape."""
+        return self.cost.layer
+
+
+@dataclass(frozen=True, slots=True)
+class DeployedNetwork:
+    """One network of a deployment, layer by layer; latency and energy are modelled sums."""
+
+    architecture: Architecture
+    layers: tuple[DeployedLayer, ...]
+
+    @property
+    def milliseconds(self) -> float:
+        """Latency of one run."""
+        return sum(layer.cost.milliseconds for layer in self.layers)
+
+    @property
+    def low_ms(self) -> float:
+        """Latency if every layer is faster by its kind's leave-one-out error."""
+        return sum(e.cost.milliseconds / (1 + e.cost.relative_error) for e in self.layers)
+
+    @property
+    def high_ms(self) -> float:
+        """Latency if every layer is slower by its kind's leave-one-out error."""
+        return sum(e.cost.milliseconds * (1 + e.cost.relative_error) for e in self.layers)
+
+    @property
+    def energy_mj(self) -> float:
+        """Energy of one run."""
+        return sum(layer.cost.energy_mj for layer in self.layers)
+
+    @property
+    def l3_bytes(self) -> int:
+        """What one run moves from and to L3."""
+        return sum(layer.moment.l3_bytes for layer in self.layers)
+
+    @property
+    def published(self) -> Measurement | None:
+        """The published end-to-end measurement of just these layers, where there is one."""
+        shapes = _shapes(self.architecture.layers)
+        for measurement in published_measurements():
+            if len(measurement.layers) > 1 and _shapes(measurement.layers) == shapes:
+                return measurement
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Networks that are kept loaded together."""
+
+    networks: tuple[DeployedNetwork, ...]
+    plan: MemoryPlan
+
+    @property
+    def untiled(self) -> tuple[Layer, ...]:
+        """Layers of which no tile fits in L1."""
+        return tuple(e.layer for n in self.networks for e in n.layers if e.tiling is None)
+
+
+def deploy(
+    networks: Sequence[Architecture],
+    *,
+    l2_bytes: int = L2_BYTES,
+    stream_all: bool = False,
+    model: CostModel | None = None,
+) -> Deployment:
+    """Place networks on GAP8 and model what they cost there.
+
+    l2_bytes: what they may take of L2. stream_all: every weight from L3 on every run. Activations
+    that do not fit in L2 have no term in the cost model: the plan says so, the latency leaves them
+    out.
+    """
+    model = model or gap8_model()
+    plan = plan_memory(networks, l2_bytes, stream_all=stream_all)
+    deployed = tuple(
+        DeployedNetwork(
+            network,
+            tuple(
+                DeployedLayer(
+                    tile_layer(m.layer),
+                    m,
+                    model.layer_cost(m.layer, from_l3=m.streamed_bytes > 0),
+                )
+                for m in moments
+            ),
+        )
+        for network, moments in zip(plan.networks, plan.moments, strict=True)
+    )
+    return Deployment(deployed, plan)
+
+
+def find_shape(name: str, zoo: Path | None = None) -> Architecture:
+    """The layers of a named architecture, of an int8 .onnx file of ours or of a GAP8 folder.
+
+    Raises NetworkError: an unknown name, a file or a folder whose layers GAP8's kernels lack.
+    """
+    if name in (known := architectures()):
+        return known[name]
+    if Path(name).is_dir():
+        from gearshift.runtime.gap8_folder import read_gap8_folder
+
+        return architecture_of(read_gap8_folder(Path(name))[0])
+    if name.endswith(".onnx"):
+        try:
+            content = Path(name).read_bytes()
+        except OSError as error:
+            raise NetworkError(f"{name}: {error.strerror}") from error
+    else:
+        from gearshift.runtime.network import find_network, read_manifest
+
+        if name not in (others := read_manifest(zoo)["networks"]):
+            every = ", ".join(dict.fromkeys([*known, *others]))
+            raise NetworkError(
+                f"unknown network {name!r}; known are {every}, "
+                "or give an int8 .onnx file or a folder of a GAP8 deployment"
+            )
+        content = find_network(name, zoo).verified_bytes()
+    from gearshift.models.gap8_conversion import integers_of_onnx
+
+    return architecture_of(integers_of_onnx(content, name))
+
+
+def architecture_of(network: IntegerNetwork) -> Architecture:
+    """The shapes of an integer network's layers."""
+    described, first = network.network, network.layers[0].geometry
+    layers = tuple(_layer(layer.name, layer.geometry) for layer in network.layers)
+    # Frames that the application halves never stand on the board in full size.
+    return Architecture(described.name, described.architecture, first.height, first.width, layers)
+
+
+def _layer(name: str, geometry: Geometry) -> Layer:
+    kind = LayerKind(geometry.kind.value)
+    if geometry.kind is IntegerKind.CONV and geometry.kernel == 1:
+        kind = LayerKind.POINTWISE
+    return Layer(
+        name,
+        kind,
+        geometry.in_channels,
+        geometry.height,
+        geometry.width,
+        geometry.out_channels,
+        geometry.kernel,
+        geometry.stride,
+        geometry.padding,
+    )
+
+
+def _shapes(layers: Sequence[Layer]) -> list[Layer]:
+    return [replace(layer, name="") for layer in layers]
