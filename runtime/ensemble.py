@@ -143,7 +143,7 @@ def read_ensembles(folder: Path | None = None) -> dict[str, EnsembleRecord]:
             "`make figures` writes it anew"
         )
     try:
-        return {name: _parse(name, entry) for name, entry in document["ensembles"].items()}
+        return {name: parse_ensemble(name, entry) for name, entry in document["ensembles"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigurationError(f"{path}: damaged ({type(error).__name__}: {error})") from error
 
@@ -188,7 +188,7 @@ def write_ensembles(records: Iterable[EnsembleRecord], folder: Path | None = Non
     """Write `ensembles.json`, whole or not at all, and return its path."""
     document = {
         "schema_version": SCHEMA_VERSION,
-        "ensembles": {record.name: _document(record) for record in records},
+        "ensembles": {record.name: ensemble_document(record) for record in records},
     }
     path = (folder or zoo_folder()) / ENSEMBLES_NAME
     part = path.with_name(path.name + ".part")
@@ -197,7 +197,8 @@ def write_ensembles(records: Iterable[EnsembleRecord], folder: Path | None = Non
     return path
 
 
-def _document(record: EnsembleRecord) -> dict[str, Any]:
+def ensemble_document(record: EnsembleRecord) -> dict[str, Any]:
+    """The record as JSON values, without its name."""
     calibration = record.calibration
     return {
         "networks": {str(role): asdict(ref) for role, ref in record.networks.items()},
@@ -218,7 +219,8 @@ def _document(record: EnsembleRecord) -> dict[str, Any]:
     }
 
 
-def _parse(name: str, entry: dict[str, Any]) -> EnsembleRecord:
+def parse_ensemble(name: str, entry: dict[str, Any]) -> EnsembleRecord:
+    """Inverse of `ensemble_document`; raises KeyError, TypeError, ValueError or AttributeError."""
     networks = {
         NetworkRole(role): NetworkReference(**ref) for role, ref in entry["networks"].items()
     }

@@ -44,5 +44,9 @@ class LinkError(GearshiftError):
     """A serial line or socket to a board is gone, silent, or speaks another protocol."""
 
 
+class SinkStoppedError(SinkError):
+    """A sink stopped for the rest of the flight; opening it again would not help."""
+
+
 class MissingExtraError(GearshiftError):
     """A command needs an optional dependency that is not installed."""

@@ -1,4 +1,4 @@
-"""What machine this is, as far as it decides how fast a network runs and what it says to the bit."""
+"""What machine this is, as far as a network's speed and the last bits of its output hang on it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from pathlib import Path
 CPU_INFO = Path("/proc/cpuinfo")
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 RELEVANT_FEATURES = frozenset(
-    ("avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")
-    + ("neon", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve")
+    (
+        *("avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8"),
+        *("neon", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve"),
+    )
 )
 """Those by which inference libraries choose their kernels."""
 LIBRARIES = ("gearshift", "onnxruntime", "ai-edge-litert", "tflite-runtime", "numpy")

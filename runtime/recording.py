@@ -1,7 +1,7 @@
 """Recorded flights: MCAP files with Foxglove's own schemas plus our labels and decisions.
 
-Foxglove opens them as they are. The writer leaves either a whole file or none; the reader streams,
-and on request reads a truncated file up to its last whole frame.
+Foxglove opens them as they are. The writer leaves either a whole file or none, in flight whatever
+was synced; the reader streams, and on request reads a truncated file up to its last whole frame.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -65,8 +66,9 @@ class RecordingWriter:
     """Writes one flight. Use as a context manager: the file appears under its name only when whole.
 
     Frames are written in order of capture. `attributes` are free strings about the flight (split,
-    room, person, seed). Raises RecordingError when the folder cannot be written
-    or the disk is full.
+    room, person, seed). in_place: the file has its name from the start, must be new, and keeps what
+    `sync` wrote whatever happens. Raises RecordingError when the folder cannot be written or the
+    disk is full.
     """
 
     def __init__(
@@ -76,14 +78,16 @@ class RecordingWriter:
         camera: Camera | None,
         components: tuple[Component, ...] = POSE_COMPONENTS,
         attributes: Mapping[str, str] | None = None,
+        in_place: bool = False,
     ) -> None:
         self.path = Path(path)
-        self._part = self.path.with_name(self.path.name + ".part")
+        self._in_place = in_place
+        self._part = self.path if in_place else self.path.with_name(self.path.name + ".part")
         self._camera = camera
         self._components = components
         self._is_pose = tuple(c.name for c in components) == ("x", "y", "z", "phi")
         try:
-            self._stream = self._part.open("wb")
+            self._stream = self._part.open("xb" if in_place else "wb")
         except OSError as error:
             raise self._unwritable(error) from error
         self._writer = Writer(
@@ -101,6 +105,10 @@ class RecordingWriter:
             },
         )
         self._calibrated = False
+        self._synced = 0
+        if in_place:
+            self._sync_folder()
+            self.sync()
 
     def write_frame(
         self, frame: Frame, truth: GroundTruth | None = None, decision: Decision | None = None
@@ -132,10 +140,27 @@ class RecordingWriter:
             if self._is_pose and not any(math.isnan(v) for v in values):
                 self._add(ESTIMATE_POSE_TOPIC, messages.pose_in_frame(values, stamp), time_ns)
 
+    @property
+    def size(self) -> int:
+        """Bytes in the file as of the last chunk."""
+        return self._stream.tell()
+
+    def sync(self) -> None:
+        """Put everything written so far on the disk, readable after a power cut."""
+        try:
+            self._writer.flush()
+            os.fsync(self._stream.fileno())
+        except OSError as error:
+            raise self._unwritable(error) from error
+        self._synced = self._stream.tell()
+
     def close(self) -> None:
-        """Finish the file and give it its name; when that fails nothing is left of it."""
+        """Finish the file and give it its name; when that fails nothing is left of it, in place
+        what was synced."""
         try:
             self._writer.finish()
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
             self._stream.close()
             self._part.replace(self.path)
         except OSError as error:
@@ -143,10 +168,14 @@ class RecordingWriter:
             raise self._unwritable(error) from error
 
     def discard(self) -> None:
-        """Remove what was written."""
+        """Remove what was written, in place what came after the last sync."""
         with suppress(OSError):  # closing writes what is buffered, and a full disk fails again
             self._stream.close()
-        self._part.unlink(missing_ok=True)
+        if not self._in_place:
+            self._part.unlink(missing_ok=True)
+            return
+        with suppress(OSError):
+            os.truncate(self.path, self._synced)
 
     def __enter__(self) -> Self:
         return self
@@ -184,6 +213,14 @@ class RecordingWriter:
             )
         except OSError as error:
             raise self._unwritable(error) from error
+
+    def _sync_folder(self) -> None:
+        """Make the file's name outlive a power cut."""
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
     def _unwritable(self, error: OSError) -> RecordingError:
         return RecordingError(f"cannot write {self.path}: {error.strerror}")

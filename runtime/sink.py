@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import msgspec
 
 from gearshift.runtime.errors import ConfigurationError
+from gearshift.runtime.flight_description import FlightDescription
 from gearshift.runtime.plugins import PluginTable
 from gearshift.runtime.types import Camera, Component, Estimate, FloatArray, Frame, NetworkRole
 
@@ -69,16 +70,17 @@ class Report:
 class FlightInfo:
     """What a sink may want to know before the first report.
 
-    camera: the one the networks see. attributes: strings that describe the flight (ensemble,
-    networks' hashes, policy, threshold, configuration, versions) and let it be decided again.
-    start_unix_ns and start_monotonic_ns: one moment on both clocks.
+    camera: the one the networks see. start_unix_ns and start_monotonic_ns: one moment on both
+    clocks. flight: what the decisions hang on, so that a recording can be decided again (None:
+    unknown). attributes: free strings about the flight (configuration, source).
     """
 
     components: tuple[Component, ...]
     camera: Camera | None
-    attributes: Mapping[str, str]
     start_unix_ns: int
     start_monotonic_ns: int
+    flight: FlightDescription | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 class Sink(Protocol):
@@ -90,7 +92,8 @@ class Sink(Protocol):
 
     def write(self, report: Report) -> None:
         """Pass one report on; may block. Raises SinkError when the target failed: the sink is
-        closed and opened again later, the report is lost and counted."""
+        closed and opened again later, the report is lost and counted. Raises SinkStoppedError when
+        opening again would not help."""
 
     def close(self) -> None:
         """Finish what was written; closing twice does nothing."""

@@ -1,0 +1,1 @@
+"""The sinks that ship with Gearshift; `gearshift.runtime.sink` says what a sink is."""
