@@ -14,11 +14,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from gearshift.runtime.csv_rows import listed
 from gearshift.runtime.errors import ConfigurationError, GearshiftError, RecordingError
+from gearshift.runtime.image_files import decode_image
 from gearshift.runtime.types import Camera
-from gearshift.sim.recordings.folder import decode_image
 from gearshift.sim.recordings.poses import PoseTrack, relative_label
-from gearshift.sim.recordings.source import Label, ReaderOptions, SourceFrame, listed, starts_with
+from gearshift.sim.recordings.source import Label, ReaderOptions, SourceFrame, starts_with
 
 NAME: Final = "ros"
 IMAGE_TYPES: Final = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")

@@ -14,12 +14,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from gearshift.runtime.csv_rows import listed
 from gearshift.runtime.errors import ConfigurationError, RecordingError
 from gearshift.runtime.types import Camera
 from gearshift.sim.recordings.pandas_pickle import Columns, read_frame
 from gearshift.sim.recordings.pickle_parts import RefusedPickleError
 from gearshift.sim.recordings.pickled_arrays import Array
-from gearshift.sim.recordings.source import Label, ReaderOptions, SourceFrame, listed, starts_with
+from gearshift.sim.recordings.source import Label, ReaderOptions, SourceFrame, starts_with
 
 NAME: Final = "frontnet"
 _COMPRESSED: Final = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"PK\x03\x04", b"\x28\xb5\x2f\xfd")

@@ -9,9 +9,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from gearshift.runtime.csv_rows import listed
 from gearshift.runtime.errors import ConfigurationError, RecordingError
 from gearshift.runtime.types import Camera
-from gearshift.sim.recordings.source import Label, ReaderOptions, SourceFrame, listed, starts_with
+from gearshift.sim.recordings.source import Label, ReaderOptions, SourceFrame, starts_with
 
 NAME: Final = "hdf5"
 USUAL: Final = {

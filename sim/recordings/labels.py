@@ -8,20 +8,19 @@ there, else nothing is known of the frame.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Final
 
+from gearshift.runtime.csv_rows import number, read_rows, time_ns, whole
 from gearshift.runtime.errors import RecordingError
-from gearshift.sim.recordings.source import Label, listed
+from gearshift.sim.recordings.source import Label
 
 POSE: Final = ("x", "y", "z", "phi")
 _TRUE: Final = {"1": True, "true": True, "0": False, "false": False}
 _NOBODY: Final = Label((math.nan, math.nan, math.nan, math.nan), visible=False)
-_LATEST_S: Final = 9e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,50 +74,13 @@ class NumberedLabels:
         return row
 
 
-def read_rows(path: Path, required: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Rows of a CSV file with a header: where each is, and its cells by column.
-
-    Raises RecordingError when it cannot be read, lacks a column or has a row of another length.
-    """
-    try:
-        stream = path.open(newline="", encoding="utf-8-sig")
-    except OSError as error:
-        raise RecordingError(f"cannot read {path}: {error.strerror}") from error
-    with stream:
-        try:
-            yield from _rows(path, stream, required)
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise RecordingError(f"{path} is no CSV file: {error}") from error
-
-
-def _rows(
-    path: Path, stream: TextIO, required: tuple[str, ...]
-) -> Iterator[tuple[str, dict[str, str]]]:
-    rows = csv.reader(stream, strict=True)
-    header = [name.strip() for name in next(rows, [])]
-    missing = [name for name in required if name not in header]
-    if missing:
-        raise RecordingError(
-            f"{path} has no column {', '.join(missing)}; its header is {listed(header)}"
-        )
-    if len(set(header)) != len(header):
-        raise RecordingError(f"{path} names a column twice")
-    for cells in rows:
-        if not cells:
-            continue
-        where = f"{path}, line {rows.line_num}"
-        if len(cells) != len(header):
-            raise RecordingError(f"{where}: {len(cells)} cells for {len(header)} columns")
-        yield where, dict(zip(header, map(str.strip, cells), strict=True))
-
-
 def parse_row(record: Mapping[str, str], where: str) -> Row:
     """Cells by column as a row; raises RecordingError naming the cell."""
     return Row(
         where=where,
         file=record.get("file") or None,
         frame=whole(record, "frame", where),
-        time_ns=_time(record, where),
+        time_ns=time_ns(record, where),
         label=_label(record, where),
     )
 
@@ -140,39 +102,3 @@ def _label(record: Mapping[str, str], where: str) -> Label | None:
     x, y, z, phi = known
     pixel = None if u is None or v is None else (u, v)
     return Label((x, y, z, phi), visible, pixel)
-
-
-def _time(record: Mapping[str, str], where: str) -> int | None:
-    nanoseconds = whole(record, "time_ns", where)
-    if nanoseconds is not None:
-        return nanoseconds
-    seconds = number(record, "time_s", where)
-    if seconds is None:
-        return None
-    if not 0 <= seconds < _LATEST_S:
-        raise RecordingError(f"{where}: time_s is {seconds:g}, expected 0 to {_LATEST_S:g}")
-    return round(seconds * 1e9)
-
-
-def number(record: Mapping[str, str], name: str, where: str) -> float | None:
-    """A finite number, None for an empty cell or no such column; raises RecordingError."""
-    text = record.get(name, "")
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise RecordingError(f"{where}: {name} is {text[:40]!r}, not a number")
-    return value
-
-
-def whole(record: Mapping[str, str], name: str, where: str) -> int | None:
-    """A whole number from 0, None for an empty cell or no such column; raises RecordingError."""
-    text = record.get(name, "")
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise RecordingError(f"{where}: {name} is {text[:40]!r}, not a whole number")
-    return int(text)

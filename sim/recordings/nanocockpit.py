@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from gearshift.runtime.csv_rows import read_rows, whole
 from gearshift.runtime.errors import RecordingError
+from gearshift.runtime.image_files import read_image
 from gearshift.runtime.types import Camera
-from gearshift.sim.recordings.folder import inside, read_image
-from gearshift.sim.recordings.labels import NumberedLabels, read_rows, whole
+from gearshift.sim.recordings.folder import inside
+from gearshift.sim.recordings.labels import NumberedLabels
 from gearshift.sim.recordings.source import ReaderOptions, SourceFrame
 
 NAME: Final = "nanocockpit"

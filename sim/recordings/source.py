@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
@@ -140,9 +139,3 @@ def starts_with(path: Path, *magic: bytes) -> bool:
     except OSError:
         return False
     return head.startswith(magic)
-
-
-def listed(names: Iterable[str]) -> str:
-    """Names that a file gave, fit for one line of a message."""
-    shown = (name if name.isprintable() else repr(name) for name in itertools.islice(names, 40))
-    return ", ".join(shown)[:300] or "none"
