@@ -1,7 +1,7 @@
-"""`gearshift bench scheduler`: what the scheduler and the engine add to a network, in one run.
+"""`gearshift bench`: what the scheduler and the engine add to a network, and how fast formats are.
 
-The contenders take turns in short blocks, so that a change of the clock rate or a busy neighbour
-meets all of them; figures are medians over blocks, differences are taken within a turn.
+`bench scheduler` is here, `bench engines` in `bench_engines.py`. The contenders take turns in short
+blocks (`turns.py`); figures are medians over blocks, differences are taken within a turn.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import argparse
 import json
 import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -23,9 +22,6 @@ HELP = "measure the runtime's own cost"
 EXTRA: str | None = None
 
 SCHEMA_VERSION = 1
-BLOCK = 20
-DISTINCT_FRAMES = 64
-FRAME_NS = 33_333_333
 TARGET_US = 15.0
 TARGET_SHARE = 0.05
 POLICIES = ("always-small", "op", "op-ahead", "aux-sm", "aux-hlc", "random", "anchor")
@@ -68,6 +64,8 @@ class SchedulerBench:
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the sub-commands of `gearshift bench`."""
+    from gearshift.runtime.bench_engines import register_engines
+
     benches = parser.add_subparsers(dest="bench", metavar="BENCH", required=True)
     text = "the scheduler against the bare engine, the engine against a bare InferenceSession"
     scheduler = benches.add_parser("scheduler", help=text, description=text)
@@ -85,11 +83,13 @@ def register(parser: argparse.ArgumentParser) -> None:
     )
     scheduler.add_argument("--json", action="store_true", help="print JSON instead of a table")
     scheduler.set_defaults(run=run_scheduler)
+    register_engines(benches)
 
 
 def run_scheduler(options: argparse.Namespace) -> int:
     """Measure and print."""
     from gearshift.runtime.errors import ConfigurationError
+    from gearshift.runtime.turns import BLOCK
 
     if options.frames < BLOCK:
         raise ConfigurationError(f"--frames must be at least {BLOCK}")
@@ -108,6 +108,7 @@ def bench_scheduler(network: str, frames: int) -> SchedulerBench:
     from gearshift.runtime.onnx_engine import INPUT_NAME, OUTPUT_NAME, session_options
     from gearshift.runtime.policies import ALWAYS_SMALL
     from gearshift.runtime.scheduler import Scheduler
+    from gearshift.runtime.turns import BLOCK, noise_frames, take_turns
 
     content = _model_bytes(network)
     ensemble = _ensemble(content, network)
@@ -116,7 +117,7 @@ def bench_scheduler(network: str, frames: int) -> SchedulerBench:
         content, session_options(), providers=["CPUExecutionProvider"]
     )
     small = ensemble.small.network
-    pool = _frames(small.height, small.width)
+    pool = noise_frames(small.height, small.width)
     outputs = [OUTPUT_NAME]
 
     def through_scheduler(block: Sequence[Frame]) -> None:
@@ -154,27 +155,10 @@ def bench_scheduler(network: str, frames: int) -> SchedulerBench:
     return bench
 
 
-def take_turns(
-    contenders: Sequence[Callable[[Sequence[Frame]], None]], pool: Sequence[Frame], turns: int
-) -> list[list[float]]:
-    """Microseconds per frame of every contender in every turn; the order rotates."""
-    times: list[list[float]] = [[] for _ in contenders]
-    for turn in range(-2, turns):
-        start = turn * BLOCK % (len(pool) - BLOCK)
-        block = pool[start : start + BLOCK]
-        for place in range(len(contenders)):
-            which = (place + turn) % len(contenders)
-            before = time.perf_counter_ns()
-            contenders[which](block)
-            elapsed = time.perf_counter_ns() - before
-            # The turns before 0 warm up.
-            if turn >= 0:
-                times[which].append(elapsed / 1e3 / len(block))
-    return times
-
-
 def as_table(bench: SchedulerBench) -> str:
     """The result for a person to read."""
+    from gearshift.runtime.turns import BLOCK
+
     lines = [
         f"{bench.network}, {bench.frames} frames each in turns of {BLOCK}, "
         f"onnxruntime {bench.onnxruntime}, one thread",
@@ -200,6 +184,7 @@ def _policy_costs(ensemble: Ensemble, pool: Sequence[Frame], frames: int) -> dic
     """Per policy, the median time outside the networks, less that of always-small."""
     from gearshift.runtime.registry import find_policy
     from gearshift.runtime.scheduler import Scheduler
+    from gearshift.runtime.turns import BLOCK
 
     # 0 lets the counters alternate; the others shift up now and then.
     schedulers = {name: Scheduler(ensemble, find_policy(name), 0.5) for name in POLICIES}
@@ -225,6 +210,7 @@ def _ensemble(content: bytes, where: str) -> Ensemble:
     from gearshift.runtime.ensemble import Ensemble
     from gearshift.runtime.onnx_engine import OnnxEngine
     from gearshift.runtime.scripted import GRID, ScriptedEngine, scripted_network
+    from gearshift.runtime.turns import DISTINCT_FRAMES
 
     small, large = OnnxEngine(content, where), OnnxEngine(content, where)
     size = (small.network.height, small.network.width)
@@ -249,19 +235,6 @@ def _model_bytes(network: str) -> bytes:
         return Path(network).read_bytes()
     except OSError as error:
         raise NetworkError(f"{network}: {error.strerror}") from error
-
-
-def _frames(height: int, width: int) -> list[Frame]:
-    """Noise at 30 Hz; the first two pixels number the frames for the scripted network."""
-    import numpy as np
-
-    from gearshift.runtime.types import Frame
-
-    images = np.random.default_rng(1).integers(
-        0, 256, (DISTINCT_FRAMES, height, width), dtype=np.uint8
-    )
-    images[:, 0, 0], images[:, 0, 1] = np.arange(DISTINCT_FRAMES), 0
-    return [Frame(image, i * FRAME_NS, i, "noise") for i, image in enumerate(images)]
 
 
 def _timing(name: str, times: Sequence[float]) -> Timing:

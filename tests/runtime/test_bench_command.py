@@ -12,6 +12,7 @@ import pytest
 from gearshift.runtime import bench_command
 from gearshift.runtime.errors import ConfigurationError, NetworkError
 from gearshift.runtime.scripted import Script
+from gearshift.runtime.turns import take_turns
 
 BuildModel = Callable[..., bytes]
 
@@ -64,7 +65,7 @@ def test_what_cannot_be_measured_is_one_line(tmp_path: Path) -> None:
 def test_everyone_gets_as_many_turns_and_the_same_frames() -> None:
     frames = Script.random(64).frames()
     seen: dict[str, list[list[int]]] = {"a": [], "b": []}
-    times = bench_command.take_turns(
+    times = take_turns(
         [
             lambda block: seen["a"].append([f.sequence for f in block]),
             lambda block: seen["b"].append([f.sequence for f in block]),
