@@ -1,0 +1,21 @@
+/* What a flight remembers between frames; the rules are those of runtime/history.py. */
+#ifndef GEARSHIFT_CORE_HISTORY_H
+#define GEARSHIFT_CORE_HISTORY_H
+
+#include "gearshift/scheduler.h"
+
+/* Seconds from `before` to `now`: float32(nanoseconds) * float32(1e-9). */
+float gs_elapsed_s(int64_t now, int64_t before);
+
+/* Forget everything, as before the first frame; n components. */
+void gs_history_reset(gs_history *history, uint32_t n);
+
+/* Take in a frame whose output `values` was accepted. small: read where both networks gave a valid
+ * output. */
+void gs_history_update(gs_history *history, uint32_t n, float max_gap_s, int64_t time_ns,
+                       const float *values, int answered_large, const float *small, int both_ran);
+
+/* Take in a frame that brought no new output: it was held or lost. */
+void gs_history_skip(gs_history *history);
+
+#endif
