@@ -24,9 +24,15 @@ from typing import Any
 import numpy as np
 
 from gearshift.runtime.calibration import Calibration
-from gearshift.runtime.engine import Engine, load_engine
+from gearshift.runtime.engine import Engine, open_engine
 from gearshift.runtime.errors import ConfigurationError, NetworkError
-from gearshift.runtime.network import Network, find_network, zoo_folder
+from gearshift.runtime.network import (
+    Network,
+    NetworkSource,
+    find_network,
+    find_source,
+    zoo_folder,
+)
 from gearshift.runtime.types import Component, FloatArray, NetworkRole
 
 SCHEMA_VERSION = 1
@@ -36,7 +42,7 @@ Thresholds = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class NetworkReference:
-    """A network of the zoo and the sha256 of the file that the calibration was made with."""
+    """A network by its name, and the sha256 of the file that the calibration was made with."""
 
     name: str
     sha256: str
@@ -71,8 +77,10 @@ class EnsembleRecord:
 class Ensemble:
     """Loaded engines that answer for one another, and their calibration.
 
-    Raises NetworkError when the networks do not agree in components or frame size and
-    ConfigurationError when the calibration is one for other outputs.
+    networks: which files they are of, engines: what runs them (`integer`, `board:/dev/ttyUSB0`),
+    by role; empty where they come from no file. Raises NetworkError when the networks do not agree
+    in components or frame size and ConfigurationError when the calibration is one for other
+    outputs.
     """
 
     name: str
@@ -81,6 +89,8 @@ class Ensemble:
     aux: Engine | None
     calibration: Calibration
     thresholds: Thresholds = field(default_factory=dict)
+    networks: Mapping[NetworkRole, NetworkReference] = field(default_factory=dict)
+    engines: Mapping[NetworkRole, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         small, large = self.small.network, self.large.network
@@ -100,6 +110,11 @@ class Ensemble:
                     f"{network.name} {network.width}x{network.height}"
                 )
         self._check_calibration()
+
+    @property
+    def record(self) -> EnsembleRecord:
+        """The ensemble without its engines."""
+        return EnsembleRecord(self.name, self.networks, self.calibration, self.thresholds)
 
     def engine(self, role: NetworkRole) -> Engine | None:
         """The engine of that role; None where there is no auxiliary network."""
@@ -129,18 +144,22 @@ class Ensemble:
 
 def read_ensembles(folder: Path | None = None) -> dict[str, EnsembleRecord]:
     """Every ensemble of a zoo; raises ConfigurationError when the file is missing or damaged."""
-    path = (folder or zoo_folder()) / ENSEMBLES_NAME
+    return read_records((folder or zoo_folder()) / ENSEMBLES_NAME, "make figures")
+
+
+def read_records(path: Path, remedy: str) -> dict[str, EnsembleRecord]:
+    """The ensembles of a file by name; raises ConfigurationError naming the command that helps."""
     try:
         document = json.loads(path.read_text())
     except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}; `make figures` writes it") from error
+        raise ConfigurationError(f"{path}: {error.strerror}; `{remedy}` writes it") from error
     except ValueError as error:
         raise ConfigurationError(f"{path}: not valid JSON ({error})") from error
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version != SCHEMA_VERSION:
         raise ConfigurationError(
             f"{path}: schema version {version}, this gearshift reads {SCHEMA_VERSION}; "
-            "`make figures` writes it anew"
+            f"`{remedy}` writes it anew"
         )
     try:
         return {name: parse_ensemble(name, entry) for name, entry in document["ensembles"].items()}
@@ -170,31 +189,66 @@ def read_ensemble(name: str, folder: Path | None = None) -> EnsembleRecord:
     return record
 
 
-def load_ensemble(name: str, folder: Path | None = None) -> Ensemble:
-    """Read an ensemble and load its networks; raises what `read_ensemble` and `load_engine` do."""
-    record = read_ensemble(name, folder)
-    engines = {role: load_engine(ref.name, folder) for role, ref in record.networks.items()}
+def load_ensemble(
+    name_or_file: str, folder: Path | None = None, *, engine: str | None = None
+) -> Ensemble:
+    """An ensemble of a zoo by name, or of a TOML file (`ensemble_file.py`), with loaded networks.
+
+    folder: the zoo, default the one that ships with the package. engine: what runs every network,
+    default what suits its file; see `load_engine`. Raises what reading it and loading them does.
+    """
+    if is_ensemble_file(name_or_file):
+        # msgspec is not needed for ensembles of a zoo.
+        from gearshift.runtime.ensemble_file import load_ensemble_file
+
+        return load_ensemble_file(Path(name_or_file), folder, engine=engine)
+    record = read_ensemble(name_or_file, folder)
+    return assemble(
+        record, {role: (find_source(r.name, folder), engine) for role, r in record.networks.items()}
+    )
+
+
+def is_ensemble_file(name: str) -> bool:
+    """Whether a name stands for a TOML file rather than an ensemble of a zoo."""
+    return name.endswith(".toml")
+
+
+def assemble(
+    record: EnsembleRecord, choices: Mapping[NetworkRole, tuple[NetworkSource, str | None]]
+) -> Ensemble:
+    """Open the networks of a record, each by the engine that is named with it."""
+    engines = {role: open_engine(source, engine) for role, (source, engine) in choices.items()}
     return Ensemble(
-        name=name,
+        name=record.name,
         small=engines[NetworkRole.SMALL],
         large=engines[NetworkRole.LARGE],
         aux=engines.get(NetworkRole.AUX),
         calibration=record.calibration,
         thresholds=record.thresholds,
+        networks=record.networks,
+        engines={role: engine or source.default for role, (source, engine) in choices.items()},
     )
 
 
 def write_ensembles(records: Iterable[EnsembleRecord], folder: Path | None = None) -> Path:
-    """Write `ensembles.json`, whole or not at all, and return its path."""
+    """Write a zoo's `ensembles.json`, whole or not at all, and return its path."""
+    path = (folder or zoo_folder()) / ENSEMBLES_NAME
+    write_records(path, records)
+    return path
+
+
+def write_records(path: Path, records: Iterable[EnsembleRecord]) -> None:
+    """Write ensembles to a file, whole or not at all; raises ConfigurationError."""
     document = {
         "schema_version": SCHEMA_VERSION,
         "ensembles": {record.name: ensemble_document(record) for record in records},
     }
-    path = (folder or zoo_folder()) / ENSEMBLES_NAME
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
-    part.replace(path)
-    return path
+    try:
+        part.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+        part.replace(path)
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {path}: {error.strerror}") from error
 
 
 def ensemble_document(record: EnsembleRecord) -> dict[str, Any]:

@@ -183,7 +183,8 @@ def find_source(name_or_path: str | Path, zoo: Path | None = None) -> NetworkSou
     """A network of the zoo by name, or one in a file or folder.
 
     A `Path`, or a string with a slash or with the suffix .onnx or .tflite, is a file or the folder
-    of a GAP8 deployment, of which the digest is taken as it is now. Raises NetworkError.
+    of a GAP8 deployment, of which the digest is taken as it is now. Where a manifest beside an ONNX
+    file knows it, its other forms are found too. Raises NetworkError.
     """
     path = Path(name_or_path)
     named = isinstance(name_or_path, str) and "/" not in name_or_path
@@ -194,7 +195,8 @@ def find_source(name_or_path: str | Path, zoo: Path | None = None) -> NetworkSou
     else:
         form = SUFFIXES.get(path.suffix, ONNX)
         digest = hashlib.sha256(_read(path)).hexdigest()
-    return NetworkSource(str(name_or_path), {form: NetworkFile(path.stem, path, digest)}, form)
+    file = NetworkFile(path.stem, path, digest)
+    return NetworkSource(str(name_or_path), {**_forms_beside(path, digest), form: file}, form)
 
 
 def folder_digest(folder: Path) -> str:
@@ -211,6 +213,17 @@ def folder_digest(folder: Path) -> str:
         for path in sorted(paths, key=lambda path: path.name.encode())
     ]
     return hashlib.sha256(b"".join(lines)).hexdigest()
+
+
+def _forms_beside(path: Path, digest: str) -> Mapping[str, NetworkFile]:
+    """All forms of the network whose ONNX file this is, by the manifest in its folder."""
+    folder = path.parent
+    if path.suffix != ".onnx" or not (folder / MANIFEST_NAME).exists():
+        return {}
+    for name, entry in read_manifest(folder)["networks"].items():
+        if (entry.get("file"), entry.get("sha256")) == (path.name, digest):
+            return _of_zoo(name, folder).forms
+    return {}
 
 
 def _of_zoo(name: str, folder: Path) -> NetworkSource:
