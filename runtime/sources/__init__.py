@@ -1,0 +1,1 @@
+"""Where frames come from: recorded ones at their own pace, and cameras. One module a source."""
