@@ -8,7 +8,7 @@ few packets tell them apart.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -41,9 +41,9 @@ class LengthConvention(StrEnum):
         """Bytes of data that one packet may hold."""
         return 1020 if self is LengthConvention.BITCRAZE else 4088
 
-    def data_length(self, field: int) -> int:
+    def data_length(self, length: int) -> int:
         """Bytes of data behind a length field; negative or above `max_data`: it is none."""
-        return field - HEADER_BYTES if self is LengthConvention.BITCRAZE else field
+        return length - HEADER_BYTES if self is LengthConvention.BITCRAZE else length
 
 
 # A MTU of 1022 is counted with or without the header, depending on the firmware's version.
@@ -57,8 +57,8 @@ def encode_tcp(packet: CpxPacket, convention: LengthConvention) -> bytes:
         raise LinkError(
             f"a CPX packet over TCP ({convention}) holds {convention.max_data} bytes, not {count}"
         )
-    field = count + HEADER_BYTES if convention is LengthConvention.BITCRAZE else count
-    return _LENGTH.pack(field) + pack_header(packet) + packet.data
+    length = count + HEADER_BYTES if convention is LengthConvention.BITCRAZE else count
+    return _LENGTH.pack(length) + pack_header(packet) + packet.data
 
 
 @dataclass(slots=True)
@@ -66,9 +66,9 @@ class _Reading:
     """One convention's reading of the bytes: where it is, what it found, whether it makes sense."""
 
     convention: LengthConvention
-    position: int
-    packets: list[CpxPacket]
-    sane: bool
+    position: int = 0
+    packets: list[CpxPacket] = field(default_factory=list)
+    sane: bool = True
 
 
 class TcpParser:
@@ -81,6 +81,8 @@ class TcpParser:
     def __init__(self, convention: LengthConvention | None = None) -> None:
         self.convention = convention
         self._buffer = bytearray()
+        conventions = LengthConvention if convention is None else (convention,)
+        self._readings = [_Reading(each) for each in conventions]
 
     def feed(self, data: bytes) -> list[CpxPacket]:
         """The packets that the bytes complete, in order.
@@ -89,22 +91,25 @@ class TcpParser:
         of no more use.
         """
         self._buffer += data
+        for reading in self._readings:
+            self._read_on(reading)
         if self.convention is None:
             self._decide()
         if self.convention is None:
             return []
-        reading = self._read(self.convention, strict=False)
-        del self._buffer[: reading.position]
+        reading = self._readings[0]
         if not reading.sane:
+            wrong = bytes(self._buffer[reading.position : reading.position + 8])
             raise LinkError(
                 f"the TCP stream is no CPX of the {self.convention} convention at "
-                f"{bytes(self._buffer[:8]).hex(' ')}; the other length convention, or another port?"
+                f"{wrong.hex(' ')}; the other length convention, or another port?"
             )
+        del self._buffer[: reading.position]
+        self._readings = [_Reading(self.convention)]
         return reading.packets
 
     def _decide(self) -> None:
-        readings = [self._read(convention, strict=True) for convention in LengthConvention]
-        sane = [reading for reading in readings if reading.sane]
+        sane = [reading for reading in self._readings if reading.sane]
         if not sane:
             raise LinkError(
                 "the TCP stream is no CPX of either length convention, beginning with "
@@ -112,28 +117,27 @@ class TcpParser:
             )
         if len(sane) == 1 and sane[0].packets:
             self.convention = sane[0].convention
+            self._readings = sane
         elif len(self._buffer) > UNDECIDED_BYTES:
             raise LinkError("cannot tell the length convention of the CPX stream: name it")
 
-    def _read(self, convention: LengthConvention, *, strict: bool) -> _Reading:
-        """All packets in the buffer; `strict` asks for what a deck sends to a host."""
-        reading = _Reading(convention, 0, [], True)
+    def _read_on(self, reading: _Reading) -> None:
         buffer = self._buffer
-        while len(buffer) - reading.position >= _LENGTH.size + HEADER_BYTES:
-            (field,) = _LENGTH.unpack_from(buffer, reading.position)
-            count = convention.data_length(field)
+        while reading.sane and len(buffer) - reading.position >= _LENGTH.size + HEADER_BYTES:
+            (length,) = _LENGTH.unpack_from(buffer, reading.position)
+            count = reading.convention.data_length(length)
             begin = reading.position + _LENGTH.size
             header = unpack(bytes(buffer[begin : begin + HEADER_BYTES]))
-            fits = 0 <= count <= convention.max_data + _LENIENCY
-            if not fits or header is None or (strict and not _to_host(header)):
+            fits = 0 <= count <= reading.convention.max_data + _LENIENCY
+            # While the convention is not known, only what a deck sends to a host counts as sane.
+            if not fits or header is None or (self.convention is None and not _to_host(header)):
                 reading.sane = False
-                break
+                return
             end = begin + HEADER_BYTES + count
             if len(buffer) < end:
-                break
+                return
             reading.packets.append(replace(header, data=bytes(buffer[begin + HEADER_BYTES : end])))
             reading.position = end
-        return reading
 
 
 def _to_host(packet: CpxPacket) -> bool:
