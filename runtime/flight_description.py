@@ -21,7 +21,7 @@ from gearshift.runtime.ensemble import (
 )
 from gearshift.runtime.errors import RecordingError
 from gearshift.runtime.machine import Machine, this_machine
-from gearshift.runtime.policy import Policy, PolicyOptions
+from gearshift.runtime.policy import Policy, PolicyOptions, Signal
 from gearshift.runtime.scheduler import Scheduler
 
 SCHEMA_VERSION = 1
@@ -51,10 +51,12 @@ class SchedulerSettings:
         *,
         deadline: Deadline | None = None,
         replay: bool = False,
+        signal: Signal | None = None,
     ) -> Scheduler:
         """A scheduler for `policy`, which is what stands behind the name here.
 
-        Raises ConfigurationError when ensemble and settings do not fit together.
+        The other arguments are those of `Scheduler`. Raises ConfigurationError when ensemble and
+        settings do not fit together.
         """
         return Scheduler(
             ensemble,
@@ -65,6 +67,7 @@ class SchedulerSettings:
             filter_name=self.filter_name,
             deadline=deadline,
             replay=replay,
+            signal=signal,
         )
 
 

@@ -29,6 +29,12 @@ class Machine:
     governor: str
     versions: dict[str, str]
 
+    @property
+    def summary(self) -> str:
+        """One line."""
+        versions = ", ".join(f"{name} {number}" for name, number in self.versions.items())
+        return f"{self.processor} ({' '.join(self.features)}), {self.system}, {versions}"
+
 
 def this_machine() -> Machine:
     """Read what Linux says; other systems say less, never nothing."""

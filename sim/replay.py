@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.models.scoring import absolute_error, angular_mask, scored_frames
-from gearshift.runtime.combination import Combination
 from gearshift.runtime.ensemble import Ensemble
 from gearshift.runtime.errors import ConfigurationError, FrameError, RecordingError
-from gearshift.runtime.policy import Policy, PolicyOptions, Signal
+from gearshift.runtime.flight_description import ATTRIBUTE, FlightDescription, SchedulerSettings
+from gearshift.runtime.policy import Policy, Signal
 from gearshift.runtime.recording import RecordedFrame, RecordingReader, RecordingWriter
 from gearshift.runtime.recording_messages import Decision
 from gearshift.runtime.scheduler import Scheduler
@@ -31,15 +31,12 @@ NS_PER_MS: Final = 1e6
 class ReplaySettings:
     """How to fly again.
 
-    threshold: None for a policy without a signal. filter_name: None for the policy's own. clock:
-    on the real one, latency_ms (8,) gives each combination of networks its latency on a device.
+    policy: what stands behind `scheduler.policy`. clock: on the real one, latency_ms (8,) gives
+    each combination of networks its latency on a device.
     """
 
     policy: Policy
-    threshold: float | None
-    options: PolicyOptions = field(default_factory=PolicyOptions)
-    combination: Combination = Combination.LARGE
-    filter_name: str | None = None
+    scheduler: SchedulerSettings
     clock: Clock = Clock.FRAME
     latency_ms: tuple[float, ...] | None = None
     allow_truncated: bool = False
@@ -75,9 +72,13 @@ class ReplayedFlight:
 
 
 def replay_recording(
-    path: Path, ensemble: Ensemble, settings: ReplaySettings, record_to: Path | None = None
+    path: Path,
+    ensemble: Ensemble,
+    settings: ReplaySettings,
+    record_to: tuple[Path, FlightDescription] | None = None,
 ) -> ReplayedFlight:
-    """Fly one recording again; with `record_to`, write it anew with every decision.
+    """Fly one recording again; with `record_to`, write it anew with every decision and what those
+    hang on.
 
     Raises RecordingError, FrameError (which names the frame) and ConfigurationError.
     """
@@ -91,12 +92,13 @@ def replay_recording(
     scheduler = _scheduler(path, ensemble, settings, reader)
     if record_to is None:
         return _fly(path, scheduler, settings, reader, None)
-    if record_to.resolve() == path.resolve():
-        raise ConfigurationError(f"{record_to} is the recording that is replayed")
+    target, description = record_to
+    if target.resolve() == path.resolve():
+        raise ConfigurationError(f"{target} is the recording that is replayed")
     header = reader.header
-    attributes = {**header.attributes, "replayed": path.name, "ensemble": ensemble.name}
+    attributes = {**header.attributes, "replayed": path.name, ATTRIBUTE: description.to_json()}
     with RecordingWriter(
-        record_to, camera=header.camera, components=header.components, attributes=attributes
+        target, camera=header.camera, components=header.components, attributes=attributes
     ) as writer:
         return _fly(path, scheduler, settings, reader, writer)
 
@@ -111,16 +113,7 @@ def _scheduler(
                 f"policy {settings.policy.name} knows the truth per frame: use the frame clock"
             )
         signal = _oracle(path, ensemble, reader)
-    return Scheduler(
-        ensemble,
-        settings.policy,
-        settings.threshold,
-        settings.options,
-        combination=settings.combination,
-        filter_name=settings.filter_name,
-        replay=True,
-        signal=signal,
-    )
+    return settings.scheduler.scheduler(ensemble, settings.policy, replay=True, signal=signal)
 
 
 def _oracle(path: Path, ensemble: Ensemble, reader: RecordingReader) -> Signal:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gearshift.runtime.ensemble import Ensemble, EnsembleRecord
+    from gearshift.runtime.ensemble import EnsembleRecord
+    from gearshift.runtime.flight_description import FlightDescription
     from gearshift.runtime.policy import Policy
+    from gearshift.sim.redecide import Changes
     from gearshift.sim.replay import ReplaySettings
 
 HELP = "fly recordings again through an ensemble and a policy: errors, latency, choices"
@@ -25,12 +27,13 @@ def register(parser: argparse.ArgumentParser) -> None:
         "  gearshift replay flights/ --ensemble D2 --policy anchor --threshold equal-error\n"
         "  gearshift replay flight.mcap --ensemble D1 --policy op --threshold=-inf \\\n"
         "      --clock real --profile gap8 --csv frames.csv\n"
-        "  gearshift replay flown.mcap --ensemble D1 --policy op --threshold 0.4 --decisions"
+        "  gearshift replay flight-*.mcap --decisions   (a flown or replayed recording)\n"
+        "  gearshift replay flight-*.mcap --infer       (the same with the networks run again)"
     )
     parser.add_argument("recordings", nargs="+", type=Path, metavar="RECORDING_OR_DIR")
-    parser.add_argument("--ensemble", required=True, metavar="NAME", help="of the zoo, e.g. D1")
+    parser.add_argument("--ensemble", metavar="NAME", help="of the zoo, e.g. D1")
     parser.add_argument(
-        "--policy", required=True, metavar="NAME|FILE.py:NAME", help="e.g. op, anchor, ./mine.py:p"
+        "--policy", metavar="NAME|FILE.py:NAME", help="e.g. op, anchor, ./mine.py:p"
     )
     parser.add_argument(
         "--threshold",
@@ -38,8 +41,8 @@ def register(parser: argparse.ArgumentParser) -> None:
         help="a number, inf, --threshold=-inf, or an operating point of the ensemble",
     )
     parser.add_argument("--filter", metavar="NAME", help="none, anchor, smooth (default: policy's)")
-    parser.add_argument("--combination", choices=("large", "fusion"), default="large")
-    parser.add_argument("--max-gap", type=float, default=0.5, metavar="S")
+    parser.add_argument("--combination", choices=("large", "fusion"))
+    parser.add_argument("--max-gap", type=float, metavar="S", help="default 0.5")
     parser.add_argument("--per-second", action="store_true", help="distances per second")
     parser.add_argument("--clock", choices=("frame", "real"), default="frame")
     parser.add_argument(
@@ -48,10 +51,24 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--truncated", action="store_true", help="read a cut-off recording to its last whole frame"
     )
-    parser.add_argument(
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument(
         "--decisions",
         action="store_true",
-        help="recompute recorded decisions from recorded outputs; exit 1 when one differs",
+        help="recompute a flight's decisions from recorded outputs, as it was flown or with the "
+        "ensemble, policy and threshold given here; exit 1 when one differs",
+    )
+    again.add_argument(
+        "--infer",
+        action="store_true",
+        help="the same with the networks run again; says what differs first",
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.0,
+        metavar="D",
+        help="with --infer: largest difference of an output that counts as equal",
     )
     parser.add_argument("--zoo", type=Path, metavar="DIR", help="networks and ensembles.json")
     parser.add_argument(
@@ -61,7 +78,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         "--csv", type=Path, metavar="FILE", help="one line per frame; '-' prints it"
     )
     parser.add_argument("--record", type=Path, metavar="OUT.mcap", help="write it with decisions")
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=_run, usage_error=parser.error)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -71,6 +88,7 @@ def _run(options: argparse.Namespace) -> int:
 
     from gearshift.runtime.ensemble import load_ensemble, read_ensemble
     from gearshift.runtime.errors import ConfigurationError
+    from gearshift.runtime.flight_description import FlightDescription
     from gearshift.runtime.registry import find_policy
     from gearshift.sim.make_trace import find_recordings
     from gearshift.sim.replay import replay_recording
@@ -79,6 +97,10 @@ def _run(options: argparse.Namespace) -> int:
     from gearshift.sim.trace_command import progress_bar
 
     paths = find_recordings(options.recordings)
+    if options.decisions or options.infer:
+        return _again(options, paths)
+    if options.ensemble is None or options.policy is None:
+        options.usage_error("--ensemble and --policy are needed unless with --decisions or --infer")
     if options.record is not None and len(paths) != 1:
         raise ConfigurationError(f"--record writes one recording, but {len(paths)} are replayed")
     policy = find_policy(options.policy)
@@ -86,12 +108,14 @@ def _run(options: argparse.Namespace) -> int:
     threshold = parse_threshold(options.threshold, record, policy)
     ensemble = load_ensemble(options.ensemble, options.zoo)
     settings, source = _settings(options, policy, threshold, record)
-    if options.decisions:
-        return _recompute(paths, ensemble, settings)
-    flights = [replay_recording(p, ensemble, settings, options.record) for p in progress_bar(paths)]
+    record_to = None
+    if options.record is not None:
+        flown = FlightDescription("", 0, record, settings.scheduler, {})
+        record_to = (options.record, flown)
+    flights = [replay_recording(p, ensemble, settings, record_to) for p in progress_bar(paths)]
     components = ensemble.small.network.components
     summary = summarise(flights, components)
-    filter_name = settings.filter_name or policy.filter_name
+    filter_name = settings.scheduler.filter_name or policy.filter_name
     said = {
         "ensemble": ensemble.name,
         "policy": policy.name,
@@ -122,22 +146,65 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _recompute(paths: list[Path], ensemble: Ensemble, settings: ReplaySettings) -> int:
+def _again(options: argparse.Namespace, paths: list[Path]) -> int:
+    """Decide recorded flights again and say what differs."""
     import sys
 
-    from gearshift.sim.redecide import recompute
+    from gearshift.runtime.machine import this_machine
+    from gearshift.sim.recorded_flight import read_flights
+    from gearshift.sim.redecide import decide_again, infer_again
 
     differing = 0
-    for path in paths:
-        found = recompute(path, ensemble, settings)
+    for flight in read_flights(paths, allow_truncated=options.truncated):
+        changes = _changes(options, flight.description)
+        if options.infer:
+            found = infer_again(flight, changes, zoo=options.zoo, tolerance=options.tolerance)
+        else:
+            found = decide_again(flight, changes)
         differing += found.differing
-        timed = f", {found.timed} hung on a deadline" if found.timed else ""
+        how = "made with the networks run again" if options.infer else "recomputed"
         sys.stdout.write(
-            f"{path}: {found.decisions} decisions recomputed, {found.differing} differ{timed}\n"
+            f"{found.flight}: {found.decisions} decisions {how}, {found.differing} differ\n"
         )
         for line in found.differences:
             sys.stdout.write(f"  {line}\n")
+        for role, distance in found.largest.items():
+            sys.stdout.write(f"  {role}: outputs differ by at most {distance:.3g}\n")
+        there, here = flight.description.machine, this_machine()
+        if options.infer and there != here:
+            sys.stdout.write(f"  flown on: {there.summary}\n  run here: {here.summary}\n")
     return int(differing > 0)
+
+
+def _changes(options: argparse.Namespace, flown: FlightDescription) -> Changes:
+    """What the command line replaces of how a flight was flown."""
+    from dataclasses import replace
+
+    from gearshift.runtime.combination import Combination
+    from gearshift.runtime.ensemble import read_ensemble
+    from gearshift.runtime.registry import find_policy
+    from gearshift.sim.redecide import Changes
+
+    ensemble = None
+    if options.ensemble is not None:
+        ensemble = read_ensemble(options.ensemble, options.zoo)
+    settings = flown.settings
+    if options.policy is not None:
+        settings = replace(settings, policy=options.policy)
+    if options.threshold is not None:
+        policy = find_policy(settings.policy)
+        threshold = parse_threshold(options.threshold, ensemble or flown.ensemble, policy)
+        settings = replace(settings, threshold=threshold)
+    if options.filter is not None:
+        settings = replace(settings, filter_name=options.filter)
+    if options.combination is not None:
+        settings = replace(settings, combination=Combination(options.combination))
+    if options.max_gap is not None:
+        settings = replace(settings, options=replace(settings.options, max_gap_s=options.max_gap))
+    if options.per_second:
+        settings = replace(settings, options=replace(settings.options, per_second=True))
+    # The same settings given again are no change: a moving threshold stays as it was recorded.
+    return Changes(ensemble, None if settings == flown.settings else settings)
 
 
 def parse_threshold(text: str | None, record: EnsembleRecord, policy: Policy) -> float | None:
@@ -177,6 +244,7 @@ def _settings(
     """What to replay with, and where its latencies come from."""
     from gearshift.runtime.combination import Combination
     from gearshift.runtime.errors import ConfigurationError
+    from gearshift.runtime.flight_description import SchedulerSettings
     from gearshift.runtime.machine import processor_name
     from gearshift.runtime.policy import PolicyOptions
     from gearshift.runtime.profile import read_profile
@@ -185,8 +253,9 @@ def _settings(
     from gearshift.sim.main_job import find_profile
     from gearshift.sim.replay import ReplaySettings
 
-    if not options.max_gap > 0:
-        raise ConfigurationError(f"--max-gap is {options.max_gap}, it must be above 0 seconds")
+    max_gap = PolicyOptions().max_gap_s if options.max_gap is None else options.max_gap
+    if not max_gap > 0:
+        raise ConfigurationError(f"--max-gap is {max_gap}, it must be above 0 seconds")
     clock = Clock(options.clock)
     source = f"measured on this machine ({processor_name()}), networks and scheduler"
     latency: tuple[float, ...] | None = None
@@ -202,10 +271,13 @@ def _settings(
         raise ConfigurationError("--profile is for --clock real; the frame clock measures here")
     settings = ReplaySettings(
         policy=policy,
-        threshold=threshold,
-        options=PolicyOptions(max_gap_s=options.max_gap, per_second=options.per_second),
-        combination=Combination(options.combination),
-        filter_name=options.filter,
+        scheduler=SchedulerSettings(
+            policy=options.policy,
+            threshold=threshold,
+            options=PolicyOptions(max_gap_s=max_gap, per_second=options.per_second),
+            combination=Combination(options.combination or Combination.LARGE),
+            filter_name=options.filter,
+        ),
         clock=clock,
         latency_ms=latency,
         allow_truncated=options.truncated,

@@ -145,12 +145,14 @@ def test_recorded_decisions_are_recomputed_exactly(world, tmp_path, capsys, poli
     level = ["--threshold", {"hold": "1.5", "op-ahead": "0.7"}.get(policy, "equal-latency")]
     assert world.run("replay", str(source), *chosen, *level, "--record", str(out)) == 0
     capsys.readouterr()
-    assert world.run("replay", str(out), *chosen, *level, "--decisions") == 0
+    assert world.run("replay", str(out), "--decisions") == 0
     assert "20 decisions recomputed, 0 differ" in capsys.readouterr().out
-    assert world.run("replay", str(out), *chosen, "--threshold=-inf", "--decisions") == 1
+    assert world.run("replay", str(out), "--threshold=-inf", "--decisions") == 1
     assert "frame" in capsys.readouterr().out
-    assert world.run("replay", str(source), *chosen, *level, "--decisions") == 1
+    assert world.run("replay", str(source), "--decisions") == 1
     assert "has no decisions" in capsys.readouterr().err
+    assert world.run("replay", str(out), "--infer", "--zoo", str(world.zoo)) == 0
+    assert "20 decisions made with the networks run again, 0 differ" in capsys.readouterr().out
 
 
 def test_trace_make_and_info(world, tmp_path, capsys) -> None:
