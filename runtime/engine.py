@@ -82,7 +82,10 @@ def open_engine(source: NetworkSource, engine: str | None = None) -> Engine:
     factory = cast(EngineFactory, ENGINES.load(name))
     if not callable(factory):
         raise ConfigurationError(f"engine {name!r} is no function that opens networks")
-    return factory(source, argument if separator else None)
+    try:
+        return factory(source, argument if separator else None)
+    except ModuleNotFoundError as error:
+        raise ENGINES.missing(name, error) from error
 
 
 def takes_no_argument(engine: str, argument: str | None) -> None:

@@ -57,12 +57,18 @@ class PluginTable:
         try:
             return getattr(importlib.import_module(module), attribute)
         except ModuleNotFoundError as error:
-            if name not in self.extras or (error.name or "").split(".")[0] == "gearshift":
-                raise
-            raise MissingExtraError(
-                f"{self.kind} {name!r} needs the package {error.name!r}: "
-                f"pip install 'gearshift[{self.extras[name]}]'"
-            ) from error
+            raise self.missing(name, error) from error
+
+    def missing(
+        self, name: str, error: ModuleNotFoundError
+    ) -> ModuleNotFoundError | MissingExtraError:
+        """What to raise when a package that a built-in one needs is not there."""
+        if name not in self.extras or (error.name or "").split(".")[0] == "gearshift":
+            return error
+        return MissingExtraError(
+            f"{self.kind} {name!r} needs the package {error.name!r}: "
+            f"pip install 'gearshift[{self.extras[name]}]'"
+        )
 
 
 def advice(name: str, known: tuple[str, ...]) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from gearshift.runtime.engine import Engine, load_engine
+from gearshift.runtime.engine import Engine, open_engine
 from gearshift.runtime.errors import GearshiftError, RecordingError, TraceError
-from gearshift.runtime.network import find_network
+from gearshift.runtime.network import find_source
 from gearshift.runtime.recording import RecordingReader
 from gearshift.runtime.types import Component, FloatArray
 from gearshift.sim.trace import Trace, TracedFlight, TracedNetwork, interfaces
@@ -36,16 +35,18 @@ def find_recordings(places: Iterable[Path]) -> list[Path]:
     return found
 
 
-def load_networks(names: Sequence[str], zoo: Path | None = None) -> Engines:
-    """Engines and hashes by network name; names are of the zoo, or .onnx files. NetworkError."""
+def load_networks(
+    names: Sequence[str], zoo: Path | None = None, *, engine: str | None = None
+) -> Engines:
+    """Engines and hashes by the networks' own names.
+
+    names: see `find_source`. engine: what runs them, see `load_engine`, which says what is raised.
+    """
     engines: dict[str, tuple[Engine, str]] = {}
     for name in names:
-        if name.endswith(".onnx"):
-            engine = load_engine(Path(name))
-            sha256 = hashlib.sha256(Path(name).read_bytes()).hexdigest()
-        else:
-            engine, sha256 = load_engine(name, zoo), find_network(name, zoo).sha256
-        engines[engine.network.name] = (engine, sha256)
+        source = find_source(name, zoo)
+        opened = open_engine(source, engine)
+        engines[opened.network.name] = (opened, source.sha256)
     return engines
 
 

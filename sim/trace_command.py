@@ -22,8 +22,12 @@ def register(parser: argparse.ArgumentParser) -> None:
     make = commands.add_parser("make", help="run networks over recordings")
     make.add_argument("recordings", nargs="+", type=Path, metavar="RECORDING_OR_DIR")
     make.add_argument(
-        "--networks", nargs="+", metavar="NAME", help="of the zoo, or .onnx files (default: all)"
+        "--networks",
+        nargs="+",
+        metavar="NAME",
+        help="of the zoo, or .onnx and .tflite files and GAP8 folders (default: all of the zoo)",
     )
+    make.add_argument("--engine", metavar="NAME", help="what runs them: onnx, litert, integer, ...")
     make.add_argument("--split", help="name of the data set (default: what the recordings say)")
     make.add_argument("--zoo", type=Path, metavar="DIR", help="folder of networks")
     make.add_argument("--out", required=True, type=Path, metavar="FILE.npz")
@@ -42,7 +46,7 @@ def _make(options: argparse.Namespace) -> int:
 
     recordings = find_recordings(options.recordings)
     names = options.networks or sorted(read_manifest(options.zoo)["networks"])
-    engines = load_networks(names, options.zoo)
+    engines = load_networks(names, options.zoo, engine=options.engine)
     trace = make_trace(recordings, engines, options.split, progress_bar)
     write_trace(trace, options.out)
     size = options.out.stat().st_size / 1e6
