@@ -7,6 +7,7 @@ alone, and so that a scheduler is made in one way wherever one is needed.
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -52,6 +53,7 @@ class SchedulerSettings:
         deadline: Deadline | None = None,
         replay: bool = False,
         signal: Signal | None = None,
+        fault_level: int = logging.WARNING,
     ) -> Scheduler:
         """A scheduler for `policy`, which is what stands behind the name here.
 
@@ -68,6 +70,7 @@ class SchedulerSettings:
             deadline=deadline,
             replay=replay,
             signal=signal,
+            fault_level=fault_level,
         )
 
 

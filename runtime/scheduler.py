@@ -61,12 +61,16 @@ def _last_probability(scores: list[float]) -> float:
 class _Stage:
     """One engine and how it did on the current frame."""
 
-    __slots__ = ("clock", "engine", "failing", "ok", "output", "ran", "role", "time_ns", "values")
+    __slots__ = (
+        *("clock", "engine", "failing", "fault_level", "ok"),
+        *("output", "ran", "role", "time_ns", "values"),
+    )
 
-    def __init__(self, role: NetworkRole, engine: Engine, clock: Clock) -> None:
+    def __init__(self, role: NetworkRole, engine: Engine, clock: Clock, fault_level: int) -> None:
         self.role = role
         self.engine = engine
         self.clock = clock
+        self.fault_level = fault_level
         self.failing = False
         self.clear()
 
@@ -105,9 +109,9 @@ class _Stage:
         self.failing = not self.ok
         name = self.engine.network.name
         if self.ok:
-            logger.warning("%s network %s works again", self.role, name)
+            logger.log(self.fault_level, "%s network %s works again", self.role, name)
         else:
-            logger.warning("%s network %s failed: %s", self.role, name, problem)
+            logger.log(self.fault_level, "%s network %s failed: %s", self.role, name, problem)
 
 
 class Scheduler:
@@ -118,7 +122,7 @@ class Scheduler:
     the policy's own. deadline: says when large must not be started, counting from the start of
     `process`. replay: allow policies that read ground
     truth, and publish at capture time plus processing time. signal: replaces the policy's own.
-    clock: monotonic ns. Raises ConfigurationError when these do not fit together. Not thread-safe.
+    clock: monotonic ns. fault_level: at which failing networks are logged. Raises ConfigurationError when these do not fit together. Not thread-safe.
     """
 
     def __init__(
@@ -134,6 +138,7 @@ class Scheduler:
         replay: bool = False,
         signal: Signal | None = None,
         clock: Clock = time.perf_counter_ns,
+        fault_level: int = logging.WARNING,
     ) -> None:
         if policy.replay_only and not replay:
             raise ConfigurationError(
@@ -152,8 +157,8 @@ class Scheduler:
         self._deadline = deadline
         self._replay = replay
         self._clock = clock
-        self._small = _Stage(NetworkRole.SMALL, ensemble.small, clock)
-        self._large = _Stage(NetworkRole.LARGE, ensemble.large, clock)
+        self._small = _Stage(NetworkRole.SMALL, ensemble.small, clock, fault_level)
+        self._large = _Stage(NetworkRole.LARGE, ensemble.large, clock, fault_level)
         self._aux: _Stage | None = None
         self._probe: _Stage | None = None
         if policy.probe is Probe.AUX:
@@ -161,7 +166,7 @@ class Scheduler:
                 raise ConfigurationError(
                     f"policy {policy.name} needs an auxiliary network, {ensemble.name} has none"
                 )
-            self._aux = self._probe = _Stage(NetworkRole.AUX, ensemble.aux, clock)
+            self._aux = self._probe = _Stage(NetworkRole.AUX, ensemble.aux, clock, fault_level)
         elif policy.probe is Probe.SMALL:
             self._probe = self._small
         self._fusion = Fusion(calibration) if combination is Combination.FUSION else None

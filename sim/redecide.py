@@ -8,6 +8,7 @@ on a fault of the flight (deadlines, failed networks, a moving threshold) is tak
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -184,7 +185,10 @@ def _decide(
         thresholds=record.thresholds,
     )
     deadline = RecordedDeadline()
-    scheduler = settings.scheduler(ensemble, policy, deadline=deadline, replay=True)
+    # Faults of the flight are expected here, and it said so then.
+    scheduler = settings.scheduler(
+        ensemble, policy, deadline=deadline, replay=True, fault_level=logging.DEBUG
+    )
     follows = changes.settings is None and policy.signal is not None
     largest: dict[NetworkRole, float] = {}
     decisions = differing = 0
