@@ -120,9 +120,10 @@ class Scheduler:
     threshold: rounded to float32; -inf is always large, +inf small wherever the signal is finite;
     only a policy without a signal goes without one. filter_name: one of `filters.FILTERS`, default
     the policy's own. deadline: says when large must not be started, counting from the start of
-    `process`. replay: allow policies that read ground
-    truth, and publish at capture time plus processing time. signal: replaces the policy's own.
-    clock: monotonic ns. fault_level: at which failing networks are logged. Raises ConfigurationError when these do not fit together. Not thread-safe.
+    `process`. replay: allow policies that read ground truth, and publish at capture time plus
+    processing time. signal: replaces the policy's own. clock: monotonic ns. fault_level: at which
+    failing networks are logged. Raises ConfigurationError when these do not fit together. Not
+    thread-safe.
     """
 
     def __init__(

@@ -290,11 +290,12 @@ def _choice_differs(then: Estimate, now: Estimate, tolerance: float | None) -> s
 def _compared(
     then: Estimate, now: Estimate, *, exact: bool
 ) -> Iterator[tuple[str, object, object]]:
+    if exact:
+        yield "signal", _bits(then.signal), _bits(now.signal)
     yield "reason", then.reason, now.reason
     yield "networks", sorted(then.networks), sorted(now.networks)
     yield "answered", then.answered, now.answered
     if exact:
-        yield "signal", _bits(then.signal), _bits(now.signal)
         yield "values", [_bits(v) for v in then.values], [_bits(v) for v in now.values]
     for flag in (EstimateFlag.LOST, EstimateFlag.HELD, EstimateFlag.DEGRADED):
         yield str(flag.name).lower(), flag in then.flags, flag in now.flags
