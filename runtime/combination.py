@@ -41,11 +41,11 @@ class Fusion:
         if not ((small > 0).all() and (large > 0).all()):
             raise ConfigurationError("fusion needs standard deviations above zero")
         self._angles = AngleWrapper(calibration.angular)
-        self._share: FloatArray = np.divide(large * large, small * small + large * large)
-        self.standard_deviation: FloatArray = np.sqrt(self._share) * small
+        self.share: FloatArray = np.divide(large * large, small * small + large * large)
+        self.standard_deviation: FloatArray = np.sqrt(self.share) * small
 
     def combine(self, small: FloatArray, large: FloatArray) -> FloatArray:
         """The fused output of (..., n) and (..., n)."""
-        fused: FloatArray = large + self._share * self._angles.difference(small, large)
+        fused: FloatArray = large + self.share * self._angles.difference(small, large)
         self._angles.wrap_in_place(fused, np.empty_like(fused))
         return fused
