@@ -85,7 +85,7 @@ def open_engine(source: NetworkSource, engine: str | None = None) -> Engine:
     try:
         return factory(source, argument if separator else None)
     except ModuleNotFoundError as error:
-        raise ENGINES.missing(name, error) from error
+        ENGINES.raise_missing(name, error)
 
 
 def takes_no_argument(engine: str, argument: str | None) -> None:

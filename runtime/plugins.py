@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.metadata import entry_points
+from typing import NoReturn
 
 from gearshift.runtime.errors import ConfigurationError, MissingExtraError
 
@@ -57,18 +58,16 @@ class PluginTable:
         try:
             return getattr(importlib.import_module(module), attribute)
         except ModuleNotFoundError as error:
-            raise self.missing(name, error) from error
+            self.raise_missing(name, error)
 
-    def missing(
-        self, name: str, error: ModuleNotFoundError
-    ) -> ModuleNotFoundError | MissingExtraError:
-        """What to raise when a package that a built-in one needs is not there."""
+    def raise_missing(self, name: str, error: ModuleNotFoundError) -> NoReturn:
+        """Say which extra has the package that a built-in one lacks; else raise the error."""
         if name not in self.extras or (error.name or "").split(".")[0] == "gearshift":
-            return error
-        return MissingExtraError(
+            raise error
+        raise MissingExtraError(
             f"{self.kind} {name!r} needs the package {error.name!r}: "
             f"pip install 'gearshift[{self.extras[name]}]'"
-        )
+        ) from error
 
 
 def advice(name: str, known: tuple[str, ...]) -> str:

@@ -7,27 +7,23 @@ and docs, docs/plane.png.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from gearshift.models.zoo_writer import GAP8_FOLDER, write_integer_form
 from gearshift.runtime.ensemble import (
     ENSEMBLES_NAME,
-    EnsembleRecord,
-    NetworkReference,
     read_ensembles,
     write_ensembles,
 )
 from gearshift.runtime.errors import ConfigurationError, NetworkError
 from gearshift.runtime.gap8_folder import GEOMETRY_NAME
 from gearshift.runtime.network import INTEGER, MANIFEST_NAME, read_manifest
-from gearshift.runtime.profile import Profile, read_profile
+from gearshift.runtime.profile import read_profile
 from gearshift.runtime.types import NetworkRole
 from gearshift.sim import derived, gate
-from gearshift.sim.calibration import calibrate
-from gearshift.sim.compare import choose_on_val
 from gearshift.sim.cost import check_profile
+from gearshift.sim.ensemble_calibration import calibrate_ensembles
 from gearshift.sim.headline import Point
 from gearshift.sim.main_job import Compared, run_comparison
 from gearshift.sim.make_trace import find_recordings, load_networks, make_trace
@@ -41,7 +37,7 @@ from gearshift.sim.tables import (
     split_table,
     verdicts_text,
 )
-from gearshift.sim.trace import Trace, read_trace, write_trace
+from gearshift.sim.trace import read_trace, write_trace
 
 SPLITS: Final = ("val", "known", "unseen")
 ENSEMBLES: Final[Mapping[str, Mapping[NetworkRole, str]]] = {
@@ -136,32 +132,6 @@ def _check_profile(root: Path) -> None:
     check_profile(read_profile(root / PROFILE), hashes)
 
 
-def calibrate_ensembles(val: Trace, profile: Profile, say: Say) -> list[EnsembleRecord]:
-    """Every ensemble of `val`, with its tables and its thresholds per policy."""
-    records = []
-    for name, members in ENSEMBLES.items():
-        say(f"{name}: calibrating on val")
-        references = {
-            role: NetworkReference(network, val.networks[network].sha256)
-            for role, network in members.items()
-        }
-        records.append(EnsembleRecord(name, references, calibrate(val, members)))
-    thresholds: dict[str, dict[str, dict[str, float]]] = {name: {} for name in ENSEMBLES}
-    for choice in choose_on_val(records, val, profile, lambda name: say(f"{name}: choosing")):
-        system = choice.system
-        if not choice.points or system.policy.replay_only:
-            continue
-        points = {str(p): float(choice.thresholds[index]) for p, index in choice.points.items()}
-        if system.ensemble:
-            thresholds[system.ensemble][system.policy.name] = points
-        elif system.filter_name == system.policy.filter_name:
-            # `hold` does not depend on small: it is the same in every ensemble with this large.
-            for name, members in ENSEMBLES.items():
-                if members[NetworkRole.LARGE] == system.members[NetworkRole.LARGE]:
-                    thresholds[name][system.policy.name] = points
-    return [replace(record, thresholds=thresholds[record.name]) for record in records]
-
-
 def _make_trace(root: Path, split: str, flights: Path | None) -> None:
     if flights is None or not (flights / split).is_dir():
         raise ConfigurationError(
@@ -178,7 +148,7 @@ def _make_trace(root: Path, split: str, flights: Path | None) -> None:
 
 def _calibrate(root: Path, say: Say) -> None:
     val, profile = read_trace(root / TRACES["val"]), read_profile(root / PROFILE)
-    write_ensembles(calibrate_ensembles(val, profile, say), root / ZOO)
+    write_ensembles(calibrate_ensembles(val, profile, ENSEMBLES, say), root / ZOO)
 
 
 def _write_baseline(root: Path) -> None:

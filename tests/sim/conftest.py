@@ -20,7 +20,8 @@ from gearshift.runtime.profile import NetworkProfile, Profile, ProfileKind, writ
 from gearshift.runtime.recording import RecordingWriter
 from gearshift.runtime.types import POSE_COMPONENTS, Frame, GroundTruth, HeadGrid
 from gearshift.sim import make_trace
-from gearshift.sim.figures import calibrate_ensembles
+from gearshift.sim.ensemble_calibration import calibrate_ensembles
+from gearshift.sim.figures import ENSEMBLES
 from gearshift.sim.trace import Trace, TracedFlight, TracedNetwork, read_trace, write_trace
 
 GRID = HeadGrid()
@@ -226,7 +227,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         )
         write_trace(trace, traces / f"{split}.npz")
     val = read_trace(traces / "val.npz")
-    write_ensembles(calibrate_ensembles(val, profile, lambda _: None), zoo)
+    write_ensembles(calibrate_ensembles(val, profile, ENSEMBLES), zoo)
     return World(zoo, flights, traces)
 
 
