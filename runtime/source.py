@@ -62,8 +62,9 @@ class Source(Protocol):
 
         Its capture time is monotonic (`time.monotonic_ns`): the sensor's own time stamp where there
         is one, else the moment it arrived. The image, (height, width) uint8, is the caller's to
-        keep. Raises SourceError when the device failed (close, then open again) and SourceEnded
-        after the last frame.
+        keep. Raises FrameError when one frame was garbage (only it is lost: count it, read on),
+        SourceError when the device failed (close, then open again) and SourceEnded after the last
+        frame.
         """
 
     def close(self) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gearshift.runtime.csv_rows import read_rows, time_ns
-from gearshift.runtime.errors import ConfigurationError, RecordingError
+from gearshift.runtime.errors import ConfigurationError, FrameError, RecordingError
 from gearshift.runtime.image_files import SUFFIXES, image_names, read_image
 from gearshift.runtime.opencv import load_opencv, to_grey
 from gearshift.runtime.source import SourcePlugin
-from gearshift.runtime.sources.playback import Moment, Playback, PlaybackOptions
-from gearshift.runtime.types import Camera
+from gearshift.runtime.sources.playback import Moment, Playback, PlaybackOptions, usual_rate
+from gearshift.runtime.types import Camera, Image
 
 
 class ImagesOptions(PlaybackOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,37 +29,44 @@ class _Folder:
     """The images of a folder, decoded one at a time."""
 
     camera: Camera | None = None
-    rate_hz: float | None = None
 
     def __init__(self, folder: Path, times: Path | None) -> None:
         load_opencv()
         try:
-            self._names = image_names(folder)
+            names = image_names(folder)
         except OSError as error:
             raise RecordingError(f"cannot read the folder {folder}: {error.strerror}") from error
-        if not self._names:
+        if not names:
             raise RecordingError(f"{folder} has no images ({', '.join(SUFFIXES)})")
         self._folder = folder
-        self._times = times
+        self._rows = [(n, None) for n in names] if times is None else _timed(names, folder, times)
+        self.rate_hz = usual_rate(when for _, when in self._rows if when is not None)
 
     def frames(self) -> Iterator[Moment]:
-        for number, (name, when) in enumerate(self._listed()):
-            where = str(self._folder / name)
-            image = to_grey(read_image(self._folder / name, where), where)
-            yield Moment(image, when, number)
+        for number, (name, when) in enumerate(self._rows):
+            yield Moment(self._decode(str(self._folder / name)), when, number)
 
-    def _listed(self) -> Iterator[tuple[str, int | None]]:
-        if self._times is None:
-            yield from ((name, None) for name in self._names)
-            return
-        known = frozenset(self._names)
-        for where, row in read_rows(self._times, ("file",)):
-            name, when = row["file"], time_ns(row, where)
-            if name not in known:
-                raise RecordingError(f"{where}: there is no image {name[:80]!r} in {self._folder}")
-            if when is None:
-                raise RecordingError(f"{where}: neither time_ns nor time_s is given")
-            yield name, when
+    def _decode(self, path: str) -> Image | FrameError:
+        try:
+            return to_grey(read_image(Path(path), path), path)
+        except RecordingError as error:
+            return FrameError(str(error))
+        except FrameError as error:
+            return error
+
+
+def _timed(names: list[str], folder: Path, times: Path) -> list[tuple[str, int | None]]:
+    """Image and time [ns] of every row."""
+    known = frozenset(names)
+    rows: list[tuple[str, int | None]] = []
+    for where, row in read_rows(times, ("file",)):
+        name, when = row["file"], time_ns(row, where)
+        if name not in known:
+            raise RecordingError(f"{where}: there is no image {name[:80]!r} in {folder}")
+        if when is None:
+            raise RecordingError(f"{where}: neither time_ns nor time_s is given")
+        rows.append((name, when))
+    return rows
 
 
 def make_source(options: ImagesOptions) -> Playback:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice, pairwise
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Literal, Protocol
 
 import msgspec
@@ -40,9 +42,12 @@ class PlaybackOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Moment:
-    """One recorded frame. time_ns: of any clock, None when unknown; number: grows, with gaps."""
+    """One recorded frame, or why it cannot be used.
 
-    image: Image
+    time_ns: of any clock, None when unknown. number: grows, with gaps.
+    """
+
+    image: Image | FrameError
     time_ns: int | None
     number: int
 
@@ -59,12 +64,20 @@ class Clip(Protocol):
     def frames(self) -> Iterator[Moment]:
         """From the first frame on, again at each call.
 
-        Raises RecordingError and FrameError; closing the iterator frees what it holds.
+        Raises RecordingError when nothing more can be read; closing the iterator frees what it
+        holds.
         """
 
 
 _USUAL_HZ = 30.0
 _NOT_LATER = "%s: frame %d is not later than the one before; such frames are left out"
+
+
+def usual_rate(times_ns: Iterable[int]) -> float | None:
+    """Frames per second by the median interval of the first few times; None when there is none."""
+    first = list(islice(times_ns, 16))
+    intervals = [late - early for early, late in pairwise(first) if late > early]
+    return 1e9 / median(intervals) if intervals else None
 
 
 class Playback:
@@ -141,6 +154,8 @@ class Playback:
             self._catch_up(self._origin_ns)
         offset_ns, moment = self._waiting
         self._waiting = None
+        if isinstance(moment.image, FrameError):
+            raise moment.image
         return Frame(
             moment.image,
             self._origin_ns + offset_ns,
@@ -173,7 +188,7 @@ class Playback:
             return None
         try:
             following = next(self._timeline, None)
-        except (RecordingError, FrameError) as error:
+        except RecordingError as error:
             raise SourceError(str(error)) from error
         self._ended = following is None
         return following

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gearshift.runtime.recording import RecordingReader
 from gearshift.runtime.source import SourcePlugin
-from gearshift.runtime.sources.playback import Moment, Playback, PlaybackOptions
+from gearshift.runtime.sources.playback import Moment, Playback, PlaybackOptions, usual_rate
 from gearshift.runtime.types import Camera
 
 
@@ -23,11 +23,10 @@ class RecordingOptions(PlaybackOptions, frozen=True, kw_only=True, forbid_unknow
 class _Recorded:
     """The frames of a recording; their numbers are the recorded sequence numbers."""
 
-    rate_hz: float | None = None
-
     def __init__(self, path: Path, truncated: bool) -> None:
         self._reader = RecordingReader(path, allow_truncated=truncated)
         self.camera: Camera | None = self._reader.header.camera
+        self.rate_hz = usual_rate(recorded.frame.capture_time_ns for recorded in self._reader)
 
     def frames(self) -> Iterator[Moment]:
         for recorded in self._reader:
