@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+import numpy as np
+
+from gearshift.models.scoring import angular_mask, scored_frames
 from gearshift.runtime.ensemble import EnsembleRecord, NetworkReference
 from gearshift.runtime.profile import Profile
 from gearshift.runtime.types import NetworkRole
@@ -47,3 +50,20 @@ def calibrate_ensembles(
                 if members[NetworkRole.LARGE] == system.members[NetworkRole.LARGE]:
                     thresholds[name][system.policy.name] = points
     return [replace(record, thresholds=thresholds[record.name]) for record in records]
+
+
+def with_measured_scales(trace: Trace) -> Trace:
+    """The trace with each component's scale the standard deviation of its own ground truth.
+
+    For networks that do not know that of their training set: it makes the weights of distances.
+    Where the truth does not vary, the scale stays.
+    """
+    scored = scored_frames(trace.truth, trace.visible, angular_mask(trace.components))
+    deviations = trace.truth[scored].astype(np.float64).std(axis=0)
+    return replace(
+        trace,
+        components=tuple(
+            replace(component, scale=float(deviation)) if deviation > 0 else component
+            for component, deviation in zip(trace.components, deviations, strict=True)
+        ),
+    )
