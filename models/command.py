@@ -64,6 +64,28 @@ def _register_views(actions: argparse._SubParsersAction[argparse.ArgumentParser]
     compare.add_argument("--zoo", type=Path, metavar="DIR", help="folder of networks")
     compare.set_defaults(run=_compare)
 
+    formats = actions.add_parser(
+        "formats", help="every format of every network: agreement, error, size, time"
+    )
+    formats.add_argument("names", nargs="*", metavar="NAME", help="networks (default: all)")
+    formats.add_argument(
+        "--data",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="recordings of one split; may be given again",
+    )
+    formats.add_argument("--zoo", type=Path, metavar="DIR", help="folder of networks")
+    formats.add_argument(
+        "--seconds",
+        type=float,
+        default=1.0,
+        help="to time each format, 0 to leave times out (%(default)g)",
+    )
+    formats.add_argument("--json", action="store_true", help="print JSON")
+    formats.set_defaults(run=_formats)
+
 
 def _register_making(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     train = actions.add_parser("train", help="train a network on a folder of recordings")
@@ -181,6 +203,20 @@ def _compare(args: argparse.Namespace) -> int:
         run_frames(find_model(name, args.zoo), data.images) for name in (args.first, args.second)
     )
     _write(difference_table(args.first, args.second, difference(first, second, data), data))
+    return 0
+
+
+def _formats(args: argparse.Namespace) -> int:
+    from gearshift.models.formats import formats_json, formats_text, measure_formats, time_ratios
+    from gearshift.models.tables import as_json, text_table
+
+    ratios = time_ratios(args.names, args.zoo, args.seconds) if args.seconds else None
+    report = measure_formats(args.names, args.data, args.zoo, ratios=ratios)
+    if args.json:
+        _write(as_json(formats_json(report)))
+        return 0
+    heads, rows, notes = formats_text(report)
+    _write("\n".join([text_table(heads, rows), *notes]))
     return 0
 
 

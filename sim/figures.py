@@ -6,10 +6,13 @@ and docs, docs/plane.png.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from gearshift.models.formats import measure_formats, time_ratios
 from gearshift.models.zoo_writer import GAP8_FOLDER, write_integer_form
 from gearshift.runtime.ensemble import (
     ENSEMBLES_NAME,
@@ -27,7 +30,7 @@ from gearshift.sim.ensemble_calibration import calibrate_ensembles
 from gearshift.sim.headline import Point
 from gearshift.sim.main_job import Compared, run_comparison
 from gearshift.sim.make_trace import find_recordings, load_networks, make_trace
-from gearshift.sim.network_tables import networks_text
+from gearshift.sim.network_tables import formats_table, networks_text
 from gearshift.sim.plane import draw_plane
 from gearshift.sim.tables import (
     error_table,
@@ -50,6 +53,9 @@ ENSEMBLES_FILE: Final = f"{ZOO}/{ENSEMBLES_NAME}"
 TRACES: Final = {split: f"sim/data/traces/{split}.npz" for split in SPLITS}
 BASELINE: Final = "sim/data/baseline.json"
 PLANE: Final = "docs/plane.png"
+RECORDINGS: Final = "sim/data/recordings"
+TIMED_SECONDS: Final = 2.0
+"""How long each format of each network is timed for the table of formats."""
 
 FLIGHTS: Final = 104
 FLIGHT_FRAMES: Final = 64
@@ -98,7 +104,7 @@ def rebuild(
             make()
             derived.record(root, name, sources)
             written.append(name)
-    return written + _documents(root, say, force=force)
+    return written + _documents(root, flights, say, force=force)
 
 
 def network_files(root: Path) -> list[str]:
@@ -158,7 +164,7 @@ def _write_baseline(root: Path) -> None:
     gate.write_baseline(root / BASELINE, gate.compute(records, traces, profile))
 
 
-def _documents(root: Path, say: Say, *, force: bool) -> list[str]:
+def _documents(root: Path, flights: Path | None, say: Say, *, force: bool) -> list[str]:
     """Tables between markers, and the picture."""
     sources = [ENSEMBLES_FILE, PROFILE, f"{ZOO}/{MANIFEST_NAME}", *TRACES.values()]
     pages = [f"{p}{derived.BLOCKS}" for p in documents_with_blocks(root)]
@@ -172,12 +178,43 @@ def _documents(root: Path, say: Say, *, force: bool) -> list[str]:
     traces = [read_trace(root / TRACES[split]) for split in SPLITS]
     networks = networks_text(read_manifest(root / ZOO), compared.device, traces)
     blocks = figure_blocks(compared) | {"networks": networks}
+    if any("<!-- figures:formats -->" in _text(root, page) for page in pages):
+        blocks["formats"] = _formats(root, flights, say)
     for page in pages:
         derived.fill_blocks(root / page.removesuffix(derived.BLOCKS), blocks)
     draw_plane(root / PLANE, compared.splits, compared.device)
     for name in names:
         derived.record(root, name, sources)
     return names
+
+
+def _text(root: Path, page: str) -> str:
+    return (root / page.removesuffix(derived.BLOCKS)).read_text()
+
+
+def _formats(root: Path, flights: Path | None, say: Say) -> str:
+    """Formats on the test splits; without those on the recordings that ship. Times are this
+    machine's, of this run."""
+    ratios = time_ratios([], root / ZOO, TIMED_SECONDS)
+    with _test_splits(root, flights) as folders:
+        report = measure_formats([], folders, root / ZOO, ratios=ratios, say=say)
+    return formats_table(report).markdown()
+
+
+@contextmanager
+def _test_splits(root: Path, flights: Path | None) -> Iterator[list[Path]]:
+    splits = [split for split in SPLITS if split != "val"]
+    if flights is not None and all((flights / split).is_dir() for split in splits):
+        yield [flights / split for split in splits]
+        return
+    # What is decoded is cached beside its folder, which a checkout is no place for.
+    with tempfile.TemporaryDirectory() as temporary:
+        folders = [Path(temporary) / f"{split} (shipped recordings)" for split in splits]
+        for split, folder in zip(splits, folders, strict=True):
+            folder.mkdir()
+            for recording in sorted((root / RECORDINGS).glob(f"{split}-*.mcap")):
+                (folder / recording.name).symlink_to(recording.resolve())
+        yield folders
 
 
 def documents_with_blocks(root: Path) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gearshift.models import formats
 from gearshift.models.bootstrap import Interval, interval, ratio_of_sums, resample_weights
 from gearshift.models.scoring import absolute_error, angular_mask, scored_frames
 from gearshift.runtime.profile import Profile
@@ -31,6 +32,12 @@ def networks_text(manifest: Mapping[str, Any], profile: Profile, traces: Sequenc
         _localisers(traces),
     ]
     return "\n\n".join(table.markdown() for table in tables if table.rows)
+
+
+def formats_table(report: formats.FormatReport) -> TextTable:
+    """Every format of every network: agreement, error, size, time."""
+    heads, rows, notes = formats.formats_text(report)
+    return TextTable("Formats", tuple(heads), tuple(map(tuple, rows)), tuple(notes))
 
 
 def error_ratio(trace: Trace, network: str, reference: str, resamples: int = 1000) -> Interval:
