@@ -23,6 +23,8 @@ from gearshift.runtime.recording import RecordingReader
 from gearshift.runtime.types import Camera, Component, FloatArray, HeadGrid
 
 SCHEMA_VERSION = 1
+SPLITS = ("val", "known", "unseen")
+"""What networks are measured on: folders below the flights, beside `train`."""
 VALUES = 4
 _LABELS = np.dtype(
     [

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.models.catalogue import GRID, HEIGHT, WIDTH, find_architecture, is_localiser
-from gearshift.models.dataset import Dataset, load_dataset
+from gearshift.models.dataset import SPLITS, Dataset, load_dataset
 from gearshift.models.evaluation import relative_loss, scores
 from gearshift.models.folding import FoldedNetwork, fold
 from gearshift.models.inference import run_frames
@@ -23,7 +23,6 @@ from gearshift.runtime.errors import RecordingError
 from gearshift.runtime.network import Network
 from gearshift.runtime.types import Component
 
-SPLITS = ("val", "known", "unseen")
 TRAIN = "train"
 LICENCE = "Apache-2.0"
 FRAME_OF_REFERENCE = "drone, yaw-levelled FLU"

@@ -78,7 +78,10 @@ def register_import(actions: Parsers) -> None:
 
 
 def register_export(formats: Parsers) -> None:
-    """Add `gap8` to the formats of `export`."""
+    """Add `gap8` and `tflite` to the formats of `export`."""
+    from gearshift.models import tflite_command
+
+    tflite_command.register(formats)
     gap8 = formats.add_parser("gap8", help="write networks as GAP8 deployments")
     gap8.add_argument(
         "names", nargs="*", metavar="NAME", help="networks of the zoo, or int8 .onnx files of ours"

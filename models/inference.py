@@ -1,4 +1,4 @@
-"""Running ONNX networks over many frames, for calibration and evaluation."""
+"""Running networks over many frames, for calibration and evaluation."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from gearshift.runtime.engine import Engine
 from gearshift.runtime.errors import NetworkError
 from gearshift.runtime.network import find_network
 from gearshift.runtime.types import FloatArray
@@ -49,6 +50,11 @@ def run_frames(model: Serialisable | bytes | Path, frames: NDArray[np.uint8]) ->
     name = session.get_inputs()[0].name
     outputs = [session.run(None, {name: frame[None, None]})[0][0] for frame in frames]
     return np.stack(outputs).astype(np.float32)
+
+
+def run_engine(engine: Engine, frames: NDArray[np.uint8]) -> FloatArray:
+    """(n, k) outputs of an engine over frames (n, h, w); raises as `Engine.run`."""
+    return np.stack([engine.run(frame).copy() for frame in frames])
 
 
 def find_model(name: str, zoo: Path | None = None) -> bytes | Path:
