@@ -1,0 +1,467 @@
+"""The bridge protocol's frames and messages as bytes; docs/protocol.md specifies them.
+
+Nothing here waits, retries or remembers: that is `channel`'s.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum, IntFlag
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gearshift.firmware_bridge import cobs
+from gearshift.runtime.errors import LinkError
+from gearshift.runtime.types import FloatArray
+
+VERSION: Final = 1
+ANSWER: Final = 0x80
+WINDOW: Final = 16
+TABLES_TARGET: Final = 255
+MAX_PARTS: Final = 32
+MAX_FRAME: Final = 1 << 16
+"""Bytes between two delimiters; a line of garbage without a zero must not fill the memory."""
+
+_HEADER: Final = struct.Struct("<BBHIH")
+_CRC: Final = struct.Struct("<I")
+_PREFIX: Final = struct.Struct("<QIIQ")
+_HELLO: Final = struct.Struct("<IBBBBIIHHIIIHH32s16s")
+_STATUS: Final = struct.Struct("<BBBBfIIII")
+_NETWORK: Final = struct.Struct("<BBHHHBBHI32s32s")
+_OUTPUTS: Final = struct.Struct("<BBH")
+_ESTIMATE: Final = struct.Struct("<IQBBBBBBBBfff4I")
+_PART: Final = struct.Struct("<IIBBBB")
+
+
+class Type(IntEnum):
+    """What a frame says."""
+
+    HELLO = 1
+    STATUS = 2
+    NETWORK = 3
+    WRITE = 4
+    CONFIGURE = 5
+    INFER = 6
+    PROCESS = 7
+    STREAM = 8
+    COUNTERS = 9
+    RESET = 10
+    THRESHOLD = 11
+    ECHO = 12
+    ESTIMATE = 64
+
+
+JOBS: Final = frozenset({Type.INFER, Type.PROCESS})
+"""Commands that wait for others and are answered when they have run."""
+
+
+class Status(IntEnum):
+    """How a command went."""
+
+    OK = 0
+    UNKNOWN_COMMAND = 1
+    BAD_PAYLOAD = 2
+    WRONG_SESSION = 3
+    STALE = 4
+    BUSY = 5
+    INCOMPLETE = 6
+    NO_NETWORK = 7
+    NETWORK_FAILED = 8
+    NOT_CONFIGURED = 9
+    REFUSED = 10
+    OUT_OF_ORDER = 11
+    NO_CAMERA = 12
+    VERSION = 13
+
+
+class CountKind(IntEnum):
+    """What a board counts beside the time."""
+
+    NONE = 0
+    CYCLES = 1
+    INSTRUCTIONS = 2
+
+
+class Ability(IntFlag):
+    """What a board can do beyond running networks."""
+
+    CAMERA = 1
+    LOOP = 2
+
+
+COUNTERS: Final = (
+    "good",
+    "bad_crc",
+    "bad_cobs",
+    "too_long",
+    "bad_length",
+    "overrun",
+    "wrong_session",
+    "stale",
+    "repeated",
+    "pending",
+    "carried_out",
+    "answers",
+    "events",
+    "network_failed",
+)
+"""Names of a board's counters, in the order of its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A frame: type is a `Type`, plus `ANSWER` in an answer; status a `Status` there."""
+
+    type: int
+    sequence: int
+    session: int
+    payload: bytes
+    status: int = 0
+
+
+def to_line(message: Message) -> bytes:
+    """The bytes of a frame, its delimiter behind it."""
+    body = (
+        _HEADER.pack(
+            message.type,
+            message.status,
+            message.sequence,
+            message.session,
+            len(message.payload),
+        )
+        + message.payload
+    )
+    return cobs.encode(body + _CRC.pack(zlib.crc32(body))) + b"\0"
+
+
+@dataclass(slots=True)
+class ParserCounts:
+    """What a parser met: whole frames, and those dropped for their COBS, CRC or length."""
+
+    good: int = 0
+    bad_cobs: int = 0
+    bad_crc: int = 0
+    bad_length: int = 0
+    too_long: int = 0
+
+    @property
+    def dropped(self) -> int:
+        """Frames that were no frames."""
+        return self.bad_cobs + self.bad_crc + self.bad_length + self.too_long
+
+
+@dataclass(slots=True)
+class Parser:
+    """Takes bytes off the line in any portions and gives whole, intact frames."""
+
+    counts: ParserCounts = field(default_factory=ParserCounts)
+    _rest: bytearray = field(default_factory=bytearray)
+    _overlong: bool = False
+
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """The frames that end in `data`."""
+        self._rest += data
+        if b"\0" not in data:
+            self._limit()
+            return
+        *whole, rest = bytes(self._rest).split(b"\0")
+        self._rest = bytearray(rest)
+        for encoded in whole:
+            if self._overlong or len(encoded) > MAX_FRAME:
+                self._overlong = False
+                self.counts.too_long += 1
+            elif encoded:
+                message = self._open(encoded)
+                if message is not None:
+                    yield message
+        self._limit()
+
+    def _limit(self) -> None:
+        if len(self._rest) > MAX_FRAME:
+            self._overlong = True
+            self._rest.clear()
+
+    def _open(self, encoded: bytes) -> Message | None:
+        frame = cobs.decode(encoded)
+        if frame is None:
+            self.counts.bad_cobs += 1
+            return None
+        if len(frame) < _HEADER.size + _CRC.size:
+            self.counts.bad_length += 1
+            return None
+        body = frame[: -_CRC.size]
+        if _CRC.unpack_from(frame, len(body))[0] != zlib.crc32(body):
+            self.counts.bad_crc += 1
+            return None
+        type_, status, sequence, session, length = _HEADER.unpack_from(body)
+        payload = body[_HEADER.size :]
+        if length != len(payload):
+            self.counts.bad_length += 1
+            return None
+        self.counts.good += 1
+        return Message(type_, sequence, session, payload, status)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a board answered. time_us: its clock. compute_us: time in networks and policy. received:
+    bytes it took off the line, modulo 2**32. count: cycles or instructions, 0 where none."""
+
+    status: Status
+    session: int
+    time_us: int
+    compute_us: int
+    received: int
+    count: int
+    body: bytes
+
+
+def parse_answer(message: Message) -> Answer:
+    """Undo the prefix; raises LinkError when the payload cannot be one."""
+    try:
+        prefix = _PREFIX.unpack_from(message.payload)
+        status = Status(message.status)
+    except (struct.error, ValueError) as error:
+        raise LinkError(
+            f"an answer of type {message.type - ANSWER} is damaged ({error})"
+        ) from error
+    return Answer(status, message.session, *prefix, message.payload[_PREFIX.size :])
+
+
+@dataclass(frozen=True, slots=True)
+class BoardInfo:
+    """What a board says of itself in its answer to `hello`; see docs/protocol.md."""
+
+    version: int
+    count_kind: CountKind
+    networks: int
+    slots: int
+    boot: int
+    credit: int
+    payload_limit: int
+    window: int
+    slot_bytes: int
+    table_bytes: int
+    abilities: Ability
+    answer_limit: int
+    build: str
+    port: str
+
+
+def hello_payload(nonce: int) -> bytes:
+    """The command's payload."""
+    return struct.pack("<IBBH", nonce, VERSION, VERSION, 0)
+
+
+def parse_hello(body: bytes, nonce: int) -> BoardInfo:
+    """Raises LinkError when the answer is damaged or one to another hello."""
+    try:
+        echoed, version, kind, *numbers, build, port = _HELLO.unpack_from(body)
+        networks, slots, boot, credit, payload, window, slot, table, abilities, answer, _ = numbers
+        count_kind = CountKind(kind)
+    except (struct.error, ValueError) as error:
+        raise LinkError(f"the board's hello is damaged ({error})") from error
+    if echoed != nonce:
+        raise LinkError("the board answered another hello than ours")
+    return BoardInfo(
+        version,
+        count_kind,
+        networks,
+        slots,
+        boot,
+        credit,
+        payload,
+        window,
+        slot,
+        table,
+        Ability(abilities),
+        answer,
+        _text(build),
+        _text(port),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BoardStatus:
+    """A board's answer to `status`. bundle_status: the firmware's reason for having no networks."""
+
+    configured: bool
+    streaming: bool
+    policy: int
+    queued: int
+    threshold: float
+    processed: int
+    arena_bytes: int
+    needed_bytes: int
+    bundle_status: int
+
+
+def parse_status(body: bytes) -> BoardStatus:
+    """Raises LinkError."""
+    try:
+        state, policy, queued, _, threshold, processed, arena, needed, bundle = _STATUS.unpack_from(
+            body
+        )
+    except struct.error as error:
+        raise LinkError(f"the board's status is damaged ({error})") from error
+    return BoardStatus(
+        bool(state & 1),
+        bool(state & 2),
+        policy,
+        queued,
+        threshold,
+        processed,
+        arena,
+        needed,
+        bundle,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BoardNetwork:
+    """A network on a board. identity: sha256 of its image (`network_image.network_identity`).
+    scale: float64 (k,), unit per int32 step. arena_bytes: memory that it needs to run."""
+
+    number: int
+    name: str
+    identity: str
+    width: int
+    height: int
+    grid: tuple[int, int] | None
+    arena_bytes: int
+    scale: NDArray[np.float64]
+
+
+def parse_network(body: bytes) -> BoardNetwork:
+    """Raises LinkError."""
+    try:
+        number, kind, outputs, width, height, columns, rows, _, arena, name, sha256 = (
+            _NETWORK.unpack_from(body)
+        )
+        scale = np.frombuffer(body, "<f8", outputs, _NETWORK.size).astype(np.float64)
+    except (struct.error, ValueError) as error:
+        raise LinkError(f"the board's description of a network is damaged ({error})") from error
+    grid = (columns, rows) if kind == 1 else None
+    return BoardNetwork(number, _text(name), sha256.hex(), width, height, grid, arena, scale)
+
+
+def parse_outputs(body: bytes) -> tuple[int, NDArray[np.int32]]:
+    """(number of the network, its int32 outputs); raises LinkError."""
+    try:
+        number, _, length = _OUTPUTS.unpack_from(body)
+        return number, np.frombuffer(body, "<i4", length, _OUTPUTS.size).astype(np.int32)
+    except (struct.error, ValueError) as error:
+        raise LinkError(f"the outputs of a network are damaged ({error})") from error
+
+
+def parse_counters(body: bytes) -> dict[str, int]:
+    """A board's counters by name; those that a later firmware appends are left out."""
+    try:
+        (length,) = struct.unpack_from("<I", body)
+        values = np.frombuffer(body, "<u4", length, 4).tolist()
+    except (struct.error, ValueError) as error:
+        raise LinkError(f"the board's counters are damaged ({error})") from error
+    return dict(zip(COUNTERS, values, strict=False))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BoardEstimate:
+    """One turn of the adaptive loop on the board.
+
+    answered: index of the role (0 small, 1 large), None when held or lost. ran, valid: bit sets of
+    roles. times_ns: aux, small, large are by role (small, large, aux), then the total. outputs:
+    float32 by role index, only of networks that ran and said something.
+    """
+
+    frame: int
+    capture_time_ns: int
+    answered: int | None
+    ran: int
+    valid: int
+    reason: int
+    flags: int
+    signal: float
+    threshold: float
+    presence: float
+    times_ns: tuple[int, int, int, int]
+    values: FloatArray
+    deviation: FloatArray
+    outputs: dict[int, FloatArray]
+
+
+_NOBODY: Final = 255
+_AUX: Final = 2
+
+
+def parse_estimate(body: bytes) -> BoardEstimate:
+    """Raises LinkError."""
+    try:
+        (
+            frame, time_ns, answered, ran, valid, reason, flags, n, classes, _,
+            signal, threshold, presence, *times,
+        ) = _ESTIMATE.unpack_from(body)  # fmt: skip
+        lengths = [n, n, *(classes if r == _AUX else n for r in range(3) if valid >> r & 1)]
+        numbers = np.frombuffer(body, "<f4", sum(lengths), _ESTIMATE.size).astype(np.float32)
+    except (struct.error, ValueError) as error:
+        raise LinkError(f"an estimate is damaged ({error})") from error
+    values, deviation, *outputs = np.split(numbers, np.cumsum(lengths)[:-1])
+    roles = [r for r in range(3) if valid >> r & 1]
+    return BoardEstimate(
+        frame,
+        time_ns,
+        None if answered == _NOBODY else answered,
+        ran,
+        valid,
+        reason,
+        flags,
+        signal,
+        threshold,
+        presence,
+        (times[0], times[1], times[2], times[3]),
+        values,
+        deviation,
+        dict(zip(roles, outputs, strict=True)),
+    )
+
+
+def write_payloads(image: int, target: int, content: bytes, limit: int) -> list[bytes]:
+    """The payloads of `write` that bring `content` to a target, none longer than `limit`.
+
+    Raises LinkError when the board's payloads are too short for it.
+    """
+    room = limit - _PART.size
+    parts = -(-len(content) // room) if room > 0 else 0
+    if not 1 <= parts <= MAX_PARTS:
+        raise LinkError(f"{len(content)} bytes do not fit {MAX_PARTS} parts of {room} bytes")
+    stride = -(-len(content) // parts)
+    # Rounding the stride up may leave the last part without bytes.
+    parts = -(-len(content) // stride)
+    return [
+        _PART.pack(image, len(content), target, part, parts, 0)
+        + content[part * stride : (part + 1) * stride]
+        for part in range(parts)
+    ]
+
+
+def infer_payload(image: int, slot: int, network: int) -> bytes:
+    """The command's payload."""
+    return struct.pack("<IBBH", image, slot, network, 0)
+
+
+def process_payload(image: int, slot: int, frame: int, capture_time_ns: int) -> bytes:
+    """The command's payload."""
+    return struct.pack("<IBBHIQ", image, slot, 0, 0, frame, capture_time_ns)
+
+
+def stream_payload(period_us: int, frames: int, *, on: bool) -> bytes:
+    """The command's payload; frames 0: without end."""
+    return struct.pack("<BBHII", on, 0, 0, period_us, frames)
+
+
+def _text(field_: bytes) -> str:
+    return field_.split(b"\0", 1)[0].decode("ascii", "replace")
