@@ -19,7 +19,16 @@ from gearshift.models.gap8 import (
 from gearshift.models.gap8_memory import MemoryPlan, Moment, plan_memory
 from gearshift.models.gap8_tiling import Tiling, tile_layer
 from gearshift.runtime.errors import NetworkError
+from gearshift.runtime.gap8_folder import read_gap8_folder
 from gearshift.runtime.integer_network import Geometry, IntegerKind, IntegerNetwork
+from gearshift.runtime.network import (
+    INTEGER,
+    ONNX,
+    SUFFIXES,
+    NetworkSource,
+    find_source,
+    read_manifest,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,32 +135,33 @@ def deploy(
 def find_shape(name: str, zoo: Path | None = None) -> Architecture:
     """The layers of a named architecture, of an int8 .onnx file of ours or of a GAP8 folder.
 
-    Raises NetworkError: an unknown name, a file or a folder whose layers GAP8's kernels lack.
+    With a zoo, its networks come before architectures of the same name. Raises NetworkError: an
+    unknown name, a file or a folder whose layers GAP8's kernels lack.
     """
-    if name in (known := architectures()):
-        return known[name]
-    if Path(name).is_dir():
-        from gearshift.runtime.gap8_folder import read_gap8_folder
+    known = architectures()
+    is_file = Path(name).suffix in SUFFIXES or Path(name).is_dir()
+    if is_file:
+        return source_shape(find_source(Path(name)))
+    others = read_manifest(zoo)["networks"]
+    if name in others and (zoo is not None or name not in known):
+        return source_shape(find_source(name, zoo))
+    if name not in known:
+        every = ", ".join(dict.fromkeys([*known, *others]))
+        raise NetworkError(
+            f"unknown network {name!r}; known are {every}, "
+            "or give an int8 .onnx file or a folder of a GAP8 deployment"
+        )
+    return known[name]
 
-        return architecture_of(read_gap8_folder(Path(name))[0])
-    if name.endswith(".onnx"):
-        try:
-            content = Path(name).read_bytes()
-        except OSError as error:
-            raise NetworkError(f"{name}: {error.strerror}") from error
-    else:
-        from gearshift.runtime.network import find_network, read_manifest
 
-        if name not in (others := read_manifest(zoo)["networks"]):
-            every = ", ".join(dict.fromkeys([*known, *others]))
-            raise NetworkError(
-                f"unknown network {name!r}; known are {every}, "
-                "or give an int8 .onnx file or a folder of a GAP8 deployment"
-            )
-        content = find_network(name, zoo).verified_bytes()
+def source_shape(source: NetworkSource) -> Architecture:
+    """The layers of a network that was found; raises NetworkError where GAP8's kernels lack one."""
+    if INTEGER in source.forms:
+        return architecture_of(read_gap8_folder(source.form(INTEGER).verified_folder())[0])
     from gearshift.models.gap8_conversion import integers_of_onnx
 
-    return architecture_of(integers_of_onnx(content, name))
+    file = source.form(ONNX)
+    return architecture_of(integers_of_onnx(file.verified_bytes(), str(file.path)))
 
 
 def architecture_of(network: IntegerNetwork) -> Architecture:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from gearshift.models.bootstrap import Interval
-from gearshift.models.catalogue import find_architecture
 from gearshift.models.dataset import Dataset
 from gearshift.models.evaluation import SUM, mae_interval, scores
 from gearshift.models.gap8 import gap8_model
-from gearshift.runtime.network import read_manifest
+from gearshift.models.gap8_deployment import source_shape
+from gearshift.runtime.errors import NetworkError
+from gearshift.runtime.network import find_source, read_manifest
 from gearshift.runtime.types import POSE_COMPONENTS, FloatArray
 
 SCHEMA_VERSION = 1
@@ -38,12 +39,16 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def zoo_json(zoo: Path | None) -> dict[str, Any]:
-    """The manifest's networks with their modelled cost."""
+    """The manifest's networks with their modelled cost, null where GAP8's kernels lack a layer."""
     model = gap8_model()
     networks = {}
     for name, entry in read_manifest(zoo)["networks"].items():
-        cost = model.cost(find_architecture(name))
-        modelled = {"latency_ms": cost.milliseconds, "energy_mj": cost.energy_mj}
+        try:
+            cost = model.cost(source_shape(find_source(name, zoo)))
+        except NetworkError:
+            modelled = None
+        else:
+            modelled = {"latency_ms": cost.milliseconds, "energy_mj": cost.energy_mj}
         networks[name] = {**entry, "modelled_gap8": modelled}
     return {"networks": networks}
 
@@ -58,7 +63,8 @@ def zoo_table(zoo: Path | None) -> str:
     for name, entry in sorted(networks.items(), key=lambda item: item[1]["mac"]):
         modelled = entry["modelled_gap8"]
         row = [name, f"{entry['parameters']:,}", f"{entry['mac'] / 1e6:.2f}"]
-        row += [f"{modelled['latency_ms']:.2f}", f"{modelled['energy_mj']:.2f}"]
+        costs = [] if modelled is None else [modelled["latency_ms"], modelled["energy_mj"]]
+        row += [f"{cost:.2f}" for cost in costs] or ["-", "-"]
         row += [_score(entry["mae"].get(split)) for split in splits]
         rows.append(row)
     note = "* modelled. Errors: MAE of x, y, z [m] and phi [rad] summed; localisers: cell accuracy."

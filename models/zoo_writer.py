@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from gearshift.models.catalogue import find_architecture
 from gearshift.models.gap8 import CLOCK_HZ, CostModel, gap8_model
+from gearshift.models.gap8_deployment import source_shape
 from gearshift.models.gap8_writer import golden_image, write_gap8_folder
 from gearshift.runtime.errors import NetworkError
 from gearshift.runtime.network import (
@@ -20,10 +21,14 @@ from gearshift.runtime.network import (
     MANIFEST_NAME,
     MANIFEST_VERSION,
     find_network,
+    find_source,
     folder_digest,
     read_manifest,
+    zoo_folder,
 )
 from gearshift.runtime.profile import NetworkProfile, Profile, ProfileKind, write_profile
+
+logger = logging.getLogger(__name__)
 
 GAP8_PROFILE = "profile-gap8.json"
 GAP8_FOLDER = "gap8"
@@ -112,15 +117,26 @@ def write_integer_form(folder: Path, name: str) -> Path:
 
 
 def gap8_profile(folder: Path | None = None) -> Profile:
-    """Modelled latency and energy of every network of a zoo; raises NetworkError."""
+    """Modelled latency and energy of every network of a zoo.
+
+    One with a layer that GAP8's kernels lack is left out with a warning; raises NetworkError when
+    none is left.
+    """
     model = gap8_model()
-    names = sorted(read_manifest(folder)["networks"])
+    networks = {}
+    for name in sorted(read_manifest(folder)["networks"]):
+        try:
+            networks[name] = _profile(name, model, folder)
+        except NetworkError as error:
+            logger.warning("%s is not in the profile: %s", name, error)
+    if not networks:
+        raise NetworkError(f"{folder or zoo_folder()}: has no network that GAP8's kernels can run")
     return Profile(
         device="gap8",
         kind=ProfileKind.MODELLED,
         method=_method(model),
         versions={"cluster_mhz": f"{CLOCK_HZ / 1e6:g}", "numpy": np.__version__},
-        networks={name: _profile(name, model, folder) for name in names},
+        networks=networks,
     )
 
 
@@ -132,7 +148,7 @@ def write_gap8_profile(folder: Path) -> Path:
 
 
 def _profile(name: str, model: CostModel, folder: Path | None) -> NetworkProfile:
-    cost = model.cost(find_architecture(name))
+    cost = model.cost(source_shape(find_source(name, folder)))
     latency = cost.milliseconds
     return NetworkProfile(
         sha256=find_network(name, folder).sha256,
