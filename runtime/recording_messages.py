@@ -51,12 +51,19 @@ def calibration(camera: Camera, stamp: Timestamp) -> CameraCalibration:
         frame_id=CAMERA_FRAME,
         width=camera.width,
         height=camera.height,
-        distortion_model="plumb_bob",
+        distortion_model=_distortion_model(camera),
         D=list(camera.distortion) or [0.0] * 5,
         K=k,
         R=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
         P=p,
     )
+
+
+def _distortion_model(camera: Camera) -> str:
+    """The name that ROS and Foxglove have for it."""
+    if camera.fisheye:
+        return "kannala_brandt"
+    return "plumb_bob" if len(camera.distortion) <= 5 else "rational_polynomial"
 
 
 def pose_in_frame(values: tuple[float, ...], stamp: Timestamp) -> PoseInFrame:

@@ -57,7 +57,11 @@ class Pose:
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """Pinhole intrinsics in pixels, pixel centres at integers; `distortion` as OpenCV's."""
+    """Intrinsics in pixels, pixel centres at integers; `lens` has the models of distortion.
+
+    distortion: OpenCV's k1 k2 p1 p2 k3 k4 k5 k6 s1 s2 s3 s4 as far as they go; of a fisheye lens
+    k1 k2 k3 k4 of its fisheye model.
+    """
 
     name: str
     width: int
@@ -67,6 +71,7 @@ class Camera:
     cx: float
     cy: float
     distortion: tuple[float, ...] = ()
+    fisheye: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
