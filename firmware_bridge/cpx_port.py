@@ -7,6 +7,8 @@ its reading happened to meet.
 from __future__ import annotations
 
 import contextlib
+import io
+import select
 import socket
 import threading
 from typing import Final, Protocol
@@ -59,10 +61,19 @@ class SerialPort:
             self._serial.open()
         except (OSError, ValueError) as error:
             raise LinkError(f"cannot open the serial line {url}: {error}") from error
+        try:
+            self._descriptor: int | None = self._serial.fileno()
+        except (AttributeError, io.UnsupportedOperation):
+            self._descriptor = None  # a URL without one, such as rfc2217://
 
     def read(self, timeout_s: float) -> bytes:
         """See `Port`."""
         try:
+            if self._descriptor is not None:
+                # Waiting here spares pyserial's setting every line parameter anew for a time-out,
+                # and a socket:// its reading byte by byte.
+                ready, _, _ = select.select([self._descriptor], [], [], timeout_s)
+                return bytes(self._serial.read(_CHUNK)) if ready else b""
             if timeout_s != self._timeout_s:
                 self._serial.timeout = self._timeout_s = timeout_s
             first = self._serial.read(1)
