@@ -205,10 +205,10 @@ def read_configuration(content: bytes, where: str) -> BoardConfiguration:
         raise ConfigurationError(
             f"{where}: configuration of version {version}, this gearshift reads {VERSION}"
         )
-    small, large, aux, per_second, n, classes, seed, angular, threshold, max_gap, *rest = rest
+    small, large, aux, per_second, n, classes, seed, angular, threshold, max_gap_s, *rest = rest
     deadline_ns, anchor_rate, *rows, _ = rest
-    counts = [n] * _FIXED_TABLES + [classes] + [count * n for count in rows]
-    if length != len(content) or length != _HEADER.size + 4 * sum(counts):
+    numbers_there = n * (_FIXED_TABLES + sum(rows)) + classes
+    if length != len(content) or length != _HEADER.size + 4 * numbers_there:
         raise ConfigurationError(f"{where}: {len(content)} bytes do not hold the tables it names")
     if zlib.crc32(content[12:]) != crc:
         raise ConfigurationError(f"{where}: its content does not match its checksum")
@@ -221,21 +221,29 @@ def read_configuration(content: bytes, where: str) -> BoardConfiguration:
     ):
         raise ConfigurationError(f"{where}: its codes mean nothing to this gearshift")
     numbers = np.frombuffer(content, "<f4", offset=_HEADER.size).astype(np.float32)
-    tables = np.split(numbers, np.cumsum(counts)[:-1])
+    fixed, cells, *by_gain = np.split(
+        numbers, np.cumsum([_FIXED_TABLES * n, classes, *(count * n for count in rows)])[:-1]
+    )
+    weights, of_small, of_large, of_fused, share = fixed.reshape(_FIXED_TABLES, n)
     gains = None
     if filter_code:
-        by_name = zip(GAINS, tables[_FIXED_TABLES + 1 :], strict=True)
+        by_name = zip(GAINS, by_gain, strict=True)
         gains = Gains(**{name: table.reshape(-1, n) for name, table in by_name})
     return BoardConfiguration(
         POLICIES[policy],
         COMBINATIONS[combination],
         FILTERS[filter_code],
         BoardNetworks(small, large, None if aux == NO_NETWORK else aux),
-        PolicyOptions(max_gap_s=max_gap, per_second=bool(per_second), seed=seed),
+        PolicyOptions(max_gap_s=max_gap_s, per_second=bool(per_second), seed=seed),
         threshold,
         None if deadline_ns < 0 else deadline_ns,
         anchor_rate,
         tuple(bool(angular >> i & 1) for i in range(n)),
-        *tables[: _FIXED_TABLES + 1],
+        weights,
+        of_small,
+        of_large,
+        of_fused,
+        fusion_share=share,
+        head_cell_gain=cells,
         gains=gains,
     )
