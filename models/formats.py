@@ -1,15 +1,13 @@
 """What each format of a network is worth: how near it stays to the int8 ONNX file, its error, its
 size, and how its time compares.
 
-Agreement is counted in LSB of each output: the step of eight bits that span what the int8 ONNX
-network gave on the same frames. Errors of the float network are those that were measured when it
-was exported, and are taken only where the manifest's int8 figure is what is found here: then the
-frames are the same.
+`agreement.py` says what an LSB of an output is. Errors of the float network are those that were
+measured when it was exported, and are taken only where the manifest's int8 figure is what is found
+here: then the frames are the same.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,14 +15,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from gearshift.models.dataset import Dataset, load_dataset
+from gearshift.models.agreement import agreement
+from gearshift.models.dataset import load_dataset
 from gearshift.models.evaluation import SUM, relative_loss, scores
+from gearshift.models.inference import run_engine
 from gearshift.runtime.engine import Engine, open_engine
 from gearshift.runtime.errors import ConfigurationError, MissingExtraError
 from gearshift.runtime.network import ONNX, NetworkFile, find_source, read_manifest
 from gearshift.runtime.types import FloatArray
 
-STEPS: Final = 255
 SAME_DATA: Final = 1e-4
 """int8 scores nearer than this come from the same frames: kernels differ less between processors
 than flights do."""
@@ -32,7 +31,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
+class OutputAgreement:
     """Distance of one output from int8 ONNX over all frames, in LSB; lsb: in its unit."""
 
     output: str
@@ -45,17 +44,17 @@ class Agreement:
 class FormatFigures:
     """One network in one format.
 
-    agreement: per output of a regression network, over all outputs together for a localiser; empty
-    for int8 ONNX itself. score: per split the summed MAE, or a localiser's share of right cells.
-    loss: per split, against float where that is known of the same frames: a share of the MAE, or
-    points of accuracy. time_ratio: measured hot p50 against int8 ONNX, None where not timed.
+    agreement: per output of a regression network; the worst score and the mean over all scores of
+    a localiser; empty for int8 ONNX itself. score: per split the summed MAE, or a localiser's share
+    of right cells. loss: per split, against float where that is known of the same frames: a share
+    of the MAE, or points of accuracy. time_ratio: measured hot p50 against int8 ONNX, None where not timed.
     """
 
     network: str
     engine: str
     size_bytes: int
     localises: bool
-    agreement: tuple[Agreement, ...]
+    agreement: tuple[OutputAgreement, ...]
     score: Mapping[str, float]
     loss: Mapping[str, float]
     time_ratio: float | None = None
@@ -100,7 +99,7 @@ def measure_formats(
             except MissingExtraError as error:
                 left_out.append(f"{name}: {error}")
                 continue
-            outputs = {split: run_engine(engine, data) for split, data in splits.items()}
+            outputs = {split: run_engine(engine, data.images) for split, data in splits.items()}
             engine.close()
             if form == ONNX:
                 reference = outputs
@@ -119,14 +118,6 @@ def measure_formats(
             )
     frames = {split: len(data) for split, data in splits.items()}
     return FormatReport(tuple(rows), frames, tuple(left_out))
-
-
-def run_engine(engine: Engine, data: Dataset) -> FloatArray:
-    """(n, k) outputs of an engine over the frames of a data set."""
-    outputs = np.empty((len(data), engine.network.output_size), dtype=np.float32)
-    for index, image in enumerate(data.images):
-        outputs[index] = engine.run(image)
-    return outputs
 
 
 def size_of(file: NetworkFile) -> int:
@@ -187,28 +178,20 @@ def time_ratios(
 
 def _agreement(
     engine: Engine, reference: Mapping[str, FloatArray], outputs: Mapping[str, FloatArray]
-) -> tuple[Agreement, ...]:
+) -> tuple[OutputAgreement, ...]:
     if not reference:
         return ()
-    ours = np.concatenate(list(outputs.values())).astype(np.float64)
-    onnx = np.concatenate([reference[split] for split in outputs]).astype(np.float64)
-    # Network outputs are compared as they are: two angles on either side of pi would differ.
-    distance = np.abs(ours - onnx)
-    lsb = (onnx.max(axis=0) - onnx.min(axis=0)) / STEPS
+    onnx = np.concatenate([reference[split] for split in outputs])
+    found = agreement(onnx, np.concatenate(list(outputs.values())))
+    names = [component.name for component in engine.network.components]
     if engine.network.grid is not None:
-        worst = float(lsb.max())
-        return (Agreement("scores", worst, *_largest(distance, worst)),)
-    return tuple(
-        Agreement(component.name, float(step), *_largest(distance[:, index], float(step)))
-        for index, (component, step) in enumerate(zip(engine.network.components, lsb, strict=True))
-    )
-
-
-def _largest(distance: FloatArray | np.ndarray[Any, Any], lsb: float) -> tuple[float, float]:
-    if lsb == 0:
-        # A constant output: any distance is infinitely many steps.
-        return (math.inf, math.inf) if distance.any() else (0.0, 0.0)
-    return float(distance.max() / lsb), float(distance.mean() / lsb)
+        worst = int(found.largest.argmax())
+        mean = float(found.mean.mean())
+        return (
+            OutputAgreement("scores", float(found.step[worst]), float(found.largest[worst]), mean),
+        )
+    figures = zip(names, found.step, found.largest, found.mean, strict=True)
+    return tuple(OutputAgreement(name, *map(float, numbers)) for name, *numbers in figures)
 
 
 def _headline(found: Mapping[str, float]) -> float:

@@ -14,9 +14,8 @@ from gearshift.models.formats import (
     FormatReport,
     formats_text,
     measure_formats,
-    run_engine,
 )
-from gearshift.models.inference import run_frames
+from gearshift.models.inference import run_engine, run_frames
 from gearshift.runtime.engine import load_engine
 from gearshift.runtime.errors import ConfigurationError, NetworkError, RecordingError
 from gearshift.runtime.network import find_network, zoo_folder
@@ -32,7 +31,7 @@ def report(flights: Path) -> FormatReport:
 def test_figures_are_those_of_the_outputs(report: FormatReport, flights: Path) -> None:
     data = load_dataset(flights / "val")
     onnx = run_frames(find_network("F2").verified_bytes(), np.asarray(data.images))
-    integer = run_engine(load_engine("F2", engine="integer"), data)
+    integer = run_engine(load_engine("F2", engine="integer"), np.asarray(data.images))
     row = next(r for r in report.rows if (r.network, r.engine) == ("F2", "integer"))
     assert row.score["val"] == pytest.approx(scores(integer, data)["sum"])
     lsb = (onnx.max(axis=0) - onnx.min(axis=0)) / 255
