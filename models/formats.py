@@ -47,7 +47,8 @@ class FormatFigures:
     agreement: per output of a regression network; the worst score and the mean over all scores of
     a localiser; empty for int8 ONNX itself. score: per split the summed MAE, or a localiser's share
     of right cells. loss: per split, against float where that is known of the same frames: a share
-    of the MAE, or points of accuracy. time_ratio: measured hot p50 against int8 ONNX, None where not timed.
+    of the MAE, or points of accuracy. time_ratio: measured hot p50 against int8 ONNX,
+    None where not timed.
     """
 
     network: str
