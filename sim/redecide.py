@@ -20,7 +20,7 @@ import numpy as np
 from gearshift.runtime.deadline import RecordedDeadline
 from gearshift.runtime.engine import Engine, load_engine
 from gearshift.runtime.ensemble import Ensemble, EnsembleRecord
-from gearshift.runtime.errors import ConfigurationError, EngineError
+from gearshift.runtime.errors import ConfigurationError, EngineError, NetworkError
 from gearshift.runtime.flight_description import SchedulerSettings
 from gearshift.runtime.network import Network
 from gearshift.runtime.policy import Policy
@@ -145,24 +145,36 @@ def infer_again(
     changes: Changes = Changes(),
     *,
     zoo: Path | None = None,
+    engine: str | None = None,
+    networks: Ensemble | None = None,
     tolerance: float = 0.0,
 ) -> Redecided:
     """Run the networks again on every recorded frame and compare outputs and decisions.
 
-    tolerance: largest absolute difference of an output that counts as equal. Raises what
-    `decide_again` and `load_engine` raise.
+    zoo: where the recorded names are looked up. engine: runs them instead of the recorded ones.
+    networks: loaded ones to run instead, closed afterwards. tolerance: largest absolute difference
+    of an output that counts as equal. Raises what `decide_again` and `load_engine` raise.
     """
     then = _Then()
     record = changes.ensemble or flight.description.ensemble
     engines: dict[NetworkRole, Engine] = {}
     for role, reference in record.networks.items():
-        engine = load_engine(reference.name, zoo, engine=flight.description.engines.get(role))
-        engines[role] = _FaultyEngine(engine, role, then)
+        opened = networks.engine(role) if networks is not None else None
+        if opened is None:
+            chosen = engine or flight.description.engines.get(role)
+            try:
+                opened = load_engine(reference.name, zoo, engine=chosen)
+            except NetworkError as error:
+                raise NetworkError(
+                    f"{flight.name}: its {role} network is not there ({error}); give --zoo, or "
+                    "--ensemble FILE.toml where it was an ensemble of your own"
+                ) from error
+        engines[role] = _FaultyEngine(opened, role, then)
     try:
         return _decide(flight, changes, engines, then, tolerance)
     finally:
-        for engine in engines.values():
-            engine.close()
+        for each in engines.values():
+            each.close()
 
 
 def _decide(

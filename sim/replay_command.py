@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gearshift.runtime.ensemble import EnsembleRecord
+    from gearshift.runtime.ensemble import Ensemble, EnsembleRecord
     from gearshift.runtime.flight_description import FlightDescription
     from gearshift.runtime.policy import Policy
     from gearshift.sim.redecide import Changes
@@ -25,13 +25,21 @@ def register(parser: argparse.ArgumentParser) -> None:
         "examples:\n"
         "  gearshift replay flight.mcap --ensemble D1 --policy op --threshold 0.4\n"
         "  gearshift replay flights/ --ensemble D2 --policy anchor --threshold equal-error\n"
+        "  gearshift replay flights/ --ensemble mine.toml --engine integer --policy always-large\n"
         "  gearshift replay flight.mcap --ensemble D1 --policy op --threshold=-inf \\\n"
         "      --clock real --profile gap8 --csv frames.csv\n"
         "  gearshift replay flight-*.mcap --decisions   (a flown or replayed recording)\n"
         "  gearshift replay flight-*.mcap --infer       (the same with the networks run again)"
     )
     parser.add_argument("recordings", nargs="+", type=Path, metavar="RECORDING_OR_DIR")
-    parser.add_argument("--ensemble", metavar="NAME", help="of the zoo, e.g. D1")
+    parser.add_argument(
+        "--ensemble", metavar="NAME|FILE.toml", help="of the zoo, e.g. D1, or one of your own"
+    )
+    parser.add_argument(
+        "--engine",
+        metavar="NAME[:ARGUMENT]",
+        help="what runs every network: onnx, litert, integer, ... (default: what suits its file)",
+    )
     parser.add_argument(
         "--policy", metavar="NAME|FILE.py:NAME", help="e.g. op, anchor, ./mine.py:p"
     )
@@ -86,7 +94,7 @@ def _run(options: argparse.Namespace) -> int:
 
     from rich.console import Console
 
-    from gearshift.runtime.ensemble import load_ensemble, read_ensemble
+    from gearshift.runtime.ensemble import load_ensemble
     from gearshift.runtime.errors import ConfigurationError
     from gearshift.runtime.flight_description import FlightDescription
     from gearshift.runtime.registry import find_policy
@@ -104,13 +112,15 @@ def _run(options: argparse.Namespace) -> int:
     if options.record is not None and len(paths) != 1:
         raise ConfigurationError(f"--record writes one recording, but {len(paths)} are replayed")
     policy = find_policy(options.policy)
-    record = read_ensemble(options.ensemble, options.zoo)
+    ensemble = load_ensemble(options.ensemble, options.zoo, engine=options.engine)
+    record = ensemble.record
     threshold = parse_threshold(options.threshold, record, policy)
-    ensemble = load_ensemble(options.ensemble, options.zoo)
     settings, source = _settings(options, policy, threshold, record)
     record_to = None
     if options.record is not None:
-        flown = FlightDescription("", 0, record, settings.scheduler, {})
+        flown = FlightDescription(
+            "", 0, record, settings.scheduler, {str(r): e for r, e in ensemble.engines.items()}
+        )
         record_to = (options.record, flown)
     flights = [replay_recording(p, ensemble, settings, record_to) for p in progress_bar(paths)]
     components = ensemble.small.network.components
@@ -118,6 +128,7 @@ def _run(options: argparse.Namespace) -> int:
     filter_name = settings.scheduler.filter_name or policy.filter_name
     said = {
         "ensemble": ensemble.name,
+        "engines": {str(role): engine for role, engine in ensemble.engines.items()},
         "policy": policy.name,
         "threshold": threshold,
         "filter": filter_name,
@@ -134,12 +145,14 @@ def _run(options: argparse.Namespace) -> int:
         else:
             write_text(target, text)
     if Path("-") not in texts:
-        title = f"{ensemble.name} {policy.name}"
-        if threshold is not None:
-            title += f", threshold {threshold:g}"
-        if filter_name != "none":
-            title += f", filter {filter_name}"
-        title += f", {settings.clock} clock, {len(flights)} recordings"
+        parts = {
+            "engine": options.engine,
+            "threshold": None if threshold is None else f"{threshold:g}",
+            "filter": None if filter_name == "none" else filter_name,
+        }
+        title = f"{ensemble.name} {policy.name}, "
+        title += "".join(f"{key} {value}, " for key, value in parts.items() if value is not None)
+        title += f"{settings.clock} clock, {len(flights)} recordings"
         console = Console()
         wide = Console(width=max(console.width, TABLE_WIDTH), soft_wrap=True)
         wide.print(replay_table(title, summary, components, source).rich())
@@ -156,9 +169,17 @@ def _again(options: argparse.Namespace, paths: list[Path]) -> int:
 
     differing = 0
     for flight in read_flights(paths, allow_truncated=options.truncated):
-        changes = _changes(options, flight.description)
+        networks = _own_networks(options)
+        changes = _changes(options, flight.description, networks)
         if options.infer:
-            found = infer_again(flight, changes, zoo=options.zoo, tolerance=options.tolerance)
+            found = infer_again(
+                flight,
+                changes,
+                zoo=options.zoo,
+                engine=options.engine,
+                networks=networks,
+                tolerance=options.tolerance,
+            )
         else:
             found = decide_again(flight, changes)
         differing += found.differing
@@ -176,7 +197,18 @@ def _again(options: argparse.Namespace, paths: list[Path]) -> int:
     return int(differing > 0)
 
 
-def _changes(options: argparse.Namespace, flown: FlightDescription) -> Changes:
+def _own_networks(options: argparse.Namespace) -> Ensemble | None:
+    """The loaded networks of a TOML file, which are not found by the names that a flight gives."""
+    from gearshift.runtime.ensemble import is_ensemble_file, load_ensemble
+
+    if options.ensemble is None or not is_ensemble_file(options.ensemble):
+        return None
+    return load_ensemble(options.ensemble, options.zoo, engine=options.engine)
+
+
+def _changes(
+    options: argparse.Namespace, flown: FlightDescription, networks: Ensemble | None
+) -> Changes:
     """What the command line replaces of how a flight was flown."""
     from dataclasses import replace
 
@@ -185,8 +217,8 @@ def _changes(options: argparse.Namespace, flown: FlightDescription) -> Changes:
     from gearshift.runtime.registry import find_policy
     from gearshift.sim.redecide import Changes
 
-    ensemble = None
-    if options.ensemble is not None:
+    ensemble = networks.record if networks is not None else None
+    if options.ensemble is not None and ensemble is None:
         ensemble = read_ensemble(options.ensemble, options.zoo)
     settings = flown.settings
     if options.policy is not None:
