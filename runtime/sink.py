@@ -86,7 +86,7 @@ class FlightInfo:
 class Sink(Protocol):
     """Takes reports in order of publication. Used by one thread."""
 
-    def open(self, info: FlightInfo) -> None:
+    def open(self, info: FlightInfo, /) -> None:
         """Get ready; raises SinkError when the target cannot be reached. May be repeated after
         close."""
 

@@ -53,7 +53,7 @@ class Recorder:
         """The part that is being written."""
         return None if self._writer is None else self._writer.path
 
-    def open(self, info: FlightInfo) -> None:
+    def open(self, info: FlightInfo, /) -> None:
         """See `Sink.open`. Opened again, it goes on with the next part."""
         self._info = info
         try:
