@@ -1,0 +1,169 @@
+"""One flight from take-off to landing, as the main thread of `gearshift run` sees it."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from gearshift.runtime.errors import GearshiftError
+from gearshift.runtime.flight.display import LINE_EVERY_S, StatusLine, StatusLog, status_mode
+from gearshift.runtime.flight.notify import Supervisor
+from gearshift.runtime.flight.pipeline import Flight
+from gearshift.runtime.flight.setup import build_flight
+from gearshift.runtime.flight.signals import ENDED, Wakeups
+from gearshift.runtime.flight.status import StatusReader
+from gearshift.runtime.flight_config import FlightConfig
+
+logger = logging.getLogger(__name__)
+
+SWITCH_INTERVAL_S = 0.0005
+"""How long a thread that serves a sink may keep the interpreter from inference; Python's own
+default is 5 ms, which is what the slowest frames would then take longer."""
+LONGEST_NAP_S = 1.0
+EXIT_STUCK = 1
+
+UNIT = """\
+[Unit]
+Description=Gearshift flight ({name})
+Documentation=https://gearshift.readthedocs.io
+StartLimitIntervalSec=0
+
+[Service]
+Type=notify
+ExecStart={command}
+WorkingDirectory={folder}
+Restart=always
+RestartSec=1
+WatchdogSec=10
+TimeoutStopSec=5
+Nice=-5
+# Estimates go to sinks; stdout and stderr to the journal.
+StandardOutput=journal
+StandardError=journal
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def conduct(config: FlightConfig, *, seconds: float | None = None) -> int:
+    """Fly until the source ends, `seconds` have passed or a signal comes; the exit code.
+
+    Raises GearshiftError when the flight cannot begin or its source failed for good. Leaves the
+    process at once, after everything is closed, when a thread cannot be ended.
+    """
+    level = getattr(logging, config.sections.log.level.upper())
+    logging.getLogger().setLevel(min(logging.getLogger().level, level))
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    supervisor = Supervisor()
+    with Wakeups() as wakeups, ExitStack() as stack:
+        stack.callback(supervisor.close)
+        ready = build_flight(config, on_end=wakeups.end)
+        flight = ready.flight
+        # What lives for the whole flight is not looked at again by the garbage collector.
+        gc.collect()
+        gc.freeze()
+        stack.callback(gc.unfreeze)
+        flight.start()
+        supervisor.ready()
+        try:
+            if config.sections.prometheus is not None:
+                # Not every flight needs a web server's modules.
+                from gearshift.runtime.flight.prometheus import MetricsServer
+
+                server = MetricsServer(flight, config.sections.prometheus.port)
+                stack.callback(server.close)
+            _attend(flight, config, wakeups, supervisor, seconds)
+        finally:
+            supervisor.stopping()
+            clean = flight.stop()
+            ready.close()
+    if flight.error is not None:
+        raise flight.error
+    if not clean:
+        _leave(0)
+    return 0
+
+
+def _attend(
+    flight: Flight,
+    config: FlightConfig,
+    wakeups: Wakeups,
+    supervisor: Supervisor,
+    seconds: float | None,
+) -> None:
+    """Show the status, reassure systemd, and wait for the end."""
+    log = config.sections.log
+    stdout = any(getattr(sink.options, "path", None) == "-" for sink in config.sinks)
+    mode = status_mode(log.status, estimates_on_stdout=stdout)
+    display = StatusLine() if mode == "line" else StatusLog()
+    show_every = LINE_EVERY_S if mode == "line" else log.every_s
+    reader = StatusReader(flight)
+    started = shown = told = time.monotonic()
+    naps = [show_every, LONGEST_NAP_S, supervisor.watchdog_s or LONGEST_NAP_S]
+    interrupted = False
+    try:
+        while True:
+            nap = min(naps)
+            if seconds is not None:
+                nap = min(nap, started + seconds - time.monotonic())
+            for number in wakeups.wait(nap):
+                if number == ENDED:
+                    return
+                if number == signal.SIGHUP:
+                    logger.warning("the terminal went away; the flight goes on")
+                    continue
+                if number in (signal.SIGTERM, signal.SIGINT):
+                    interrupted = True
+            if interrupted:
+                return
+            now = time.monotonic()
+            if seconds is not None and now - started >= seconds:
+                return
+            if supervisor.watchdog_s is not None and flight.healthy:
+                supervisor.alive()
+            if now - shown >= show_every:
+                shown = now
+                text = reader.read().line()
+                if mode != "off":
+                    display.show(text)
+                if now - told >= log.every_s:
+                    told = now
+                    supervisor.status(text)
+    finally:
+        if mode != "off":
+            display.close()
+
+
+def _leave(code: int) -> None:
+    """End the process although a thread is stuck; waiting for it could take for ever."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, GearshiftError):
+            continue
+    os._exit(code)
+
+
+def systemd_unit(path: Path, overrides: list[str]) -> str:
+    """A unit that flies `path`."""
+    words = [sys.argv[0] if sys.argv[0].startswith("/") else "gearshift", "run", str(path)]
+    for assignment in overrides:
+        words += ["--set", assignment]
+    command = " ".join(_quoted(word) for word in words)
+    return UNIT.format(name=path.name, command=command, folder=path.parent)
+
+
+def _quoted(word: str) -> str:
+    """As systemd splits it: % and $ stand for themselves when doubled."""
+    word = word.replace("%", "%%").replace("$", "$$")
+    if word and not any(c in word for c in " \t\"'\\;"):
+        return word
+    return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,166 @@
+"""One sink and the thread that writes to it, so that a slow or dead one delays nobody."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+
+from gearshift.runtime.errors import GearshiftError, SinkError
+from gearshift.runtime.flight.channel import Channel, ChannelClosedError
+from gearshift.runtime.flight.counts import SinkCounts
+from gearshift.runtime.sink import FlightInfo, Report, Sink
+
+logger = logging.getLogger(__name__)
+
+CAPACITY = 64
+"""Two seconds at 30 Hz; a sink that is further behind loses the oldest reports."""
+FIRST_PAUSE_S = 0.25
+LONGEST_PAUSE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class NamedSink:
+    """A sink, what to call it, and whether the flight may start without it."""
+
+    name: str
+    sink: Sink
+    required: bool = True
+
+
+class Outbox:
+    """Opens, writes to, reopens and closes a sink in a thread of its own.
+
+    lossless: `put` waits when the sink is behind, for flights from a recording that waits too.
+    """
+
+    def __init__(self, named: NamedSink, *, lossless: bool = False) -> None:
+        self.name = named.name
+        self.counts = SinkCounts()
+        self._named = named
+        self._sink = named.sink
+        self._channel: Channel[Report] = Channel(CAPACITY, lossless=lossless)
+        self._opened = threading.Event()
+        self._stopping = threading.Event()
+        self._opening_error: GearshiftError | None = None
+        self._problem = ""
+        self._thread: threading.Thread | None = None
+
+    def start(self, info: FlightInfo) -> None:
+        """Start the thread, which opens the sink at once."""
+        self._thread = threading.Thread(
+            target=self._run, args=(info,), name=f"sink {self.name}", daemon=True
+        )
+        self._thread.start()
+
+    def wait_until_open(self, timeout_s: float) -> None:
+        """Raise SinkError when a required sink cannot be opened, or not in time."""
+        opened = self._opened.wait(timeout_s)
+        if not self._named.required:
+            return
+        if not opened:
+            raise SinkError(f"sink {self.name} did not open within {timeout_s:g} s")
+        if self._opening_error is not None:
+            raise self._opening_error
+
+    def put(self, report: Report) -> None:
+        """Hand over a report."""
+        self.counts.dropped += self._channel.put(report)
+
+    def stop(self) -> None:
+        """Let nothing more in; what is there is still written."""
+        self._stopping.set()
+        self._channel.close()
+
+    def join(self, timeout_s: float | None) -> bool:
+        """Wait until everything is written and the sink is closed; whether it was in time.
+
+        What is left after that is dropped and counted.
+        """
+        if self._thread is None:
+            return True
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            self.counts.dropped += self._channel.close(discard=True)
+            return False
+        return True
+
+    @property
+    def waiting(self) -> int:
+        """Reports that are not yet written."""
+        return len(self._channel)
+
+    @property
+    def problem(self) -> str:
+        """Why the sink does not work at the moment; empty when it does."""
+        return self._problem
+
+    def _run(self, info: FlightInfo) -> None:
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                self._sink.open(info)
+                self._works()
+                self._opened.set()
+                pause_s = FIRST_PAUSE_S
+                self._write_all()
+                return
+            except ChannelClosedError:
+                return
+            except Exception as error:
+                # Whatever a plugged-in sink raises must not end the others' flight.
+                self._fails(error)
+                self._opened.set()
+                if getattr(error, "permanent", False):
+                    self._drain()
+                    return
+            finally:
+                self._close()
+            if self._stopping.wait(pause_s):
+                self.counts.dropped += self._channel.close(discard=True)
+                return
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _write_all(self) -> None:
+        while True:
+            report = self._channel.take()
+            if report is not None:
+                try:
+                    self._sink.write(report)
+                except Exception:
+                    self.counts.dropped += 1
+                    raise
+                self.counts.written += 1
+
+    def _drain(self) -> None:
+        """Take reports from producers that would wait, for a sink that will not come back."""
+        try:
+            while True:
+                if self._channel.take() is not None:
+                    self.counts.dropped += 1
+        except ChannelClosedError:
+            return
+
+    def _works(self) -> None:
+        if self._problem:
+            logger.warning("sink %s works again", self.name)
+        self._problem = ""
+
+    def _fails(self, error: Exception) -> None:
+        """Log a change, not every attempt."""
+        self.counts.errors += 1
+        if not self._opened.is_set() and isinstance(error, GearshiftError):
+            self._opening_error = error
+        elif not self._opened.is_set():
+            self._opening_error = SinkError(f"sink {self.name}: {error}")
+        if not self._problem:
+            known = isinstance(error, GearshiftError | OSError)
+            logger.warning("sink %s failed: %s", self.name, error, exc_info=not known)
+        self._problem = str(error) or type(error).__name__
+
+    def _close(self) -> None:
+        try:
+            self._sink.close()
+        except Exception as error:
+            if not self._problem:
+                logger.warning("sink %s could not be closed: %s", self.name, error)
