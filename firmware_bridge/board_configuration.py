@@ -173,9 +173,7 @@ def configure_board(
         filter_name=chosen,
         networks=networks,
         options=options,
-        threshold=math.nan
-        if policy.signal is None or threshold is None
-        else check_threshold(threshold),
+        threshold=math.nan if threshold is None else check_threshold(threshold),
         deadline_ns=deadline_ns,
         anchor_rate=float(np.float32(anchor_rate)),
         angular=tuple(bool(angular) for angular in calibration.angular),
