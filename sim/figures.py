@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from gearshift.models.dataset import Dataset, load_dataset
 from gearshift.models.formats import measure_formats, time_ratios
 from gearshift.models.zoo_writer import GAP8_FOLDER, write_integer_form
 from gearshift.runtime.ensemble import (
@@ -19,9 +20,9 @@ from gearshift.runtime.ensemble import (
     read_ensembles,
     write_ensembles,
 )
-from gearshift.runtime.errors import ConfigurationError, NetworkError
+from gearshift.runtime.errors import ConfigurationError, MissingExtraError, NetworkError
 from gearshift.runtime.gap8_folder import GEOMETRY_NAME
-from gearshift.runtime.network import INTEGER, MANIFEST_NAME, read_manifest
+from gearshift.runtime.network import INTEGER, LITERT, MANIFEST_NAME, read_manifest
 from gearshift.runtime.profile import read_profile
 from gearshift.runtime.types import NetworkRole
 from gearshift.sim import derived, gate
@@ -78,7 +79,7 @@ def rebuild(
     written: list[str] = []
     sources = network_files(root)
     _check_profile(root)
-    written += _write_integer_forms(root, say, force=force)
+    written += _write_forms(root, flights, say, force=force)
     if not derived.is_current(root, PROFILE, sources):
         derived.record(root, PROFILE, sources)
     for split in SPLITS:
@@ -113,22 +114,49 @@ def network_files(root: Path) -> list[str]:
     return [f"{ZOO}/{entry['file']}" for _, entry in sorted(manifest["networks"].items())]
 
 
-def _write_integer_forms(root: Path, say: Say, *, force: bool) -> list[str]:
-    """GAP8's integers of every network that is an int8 model of ours."""
+def _write_forms(root: Path, flights: Path | None, say: Say, *, force: bool) -> list[str]:
+    """The integer and the TFLite form of every network that is an int8 model of ours."""
     written = []
+    splits: dict[str, Dataset] | None = None
     for name, entry in sorted(read_manifest(root / ZOO)["networks"].items()):
-        network, form = f"{ZOO}/{entry['file']}", f"{ZOO}/{GAP8_FOLDER}/{name}/{GEOMETRY_NAME}"
-        known = INTEGER in entry["formats"]
-        if known and not force and derived.is_current(root, form, [network]):
-            continue
-        try:
-            write_integer_form(root / ZOO, name)
-        except NetworkError as error:
-            say(f"{name}: no integer form ({error})")
-            continue
-        derived.record(root, form, [network])
-        written.append(form)
+        network = f"{ZOO}/{entry['file']}"
+        forms = {
+            INTEGER: f"{ZOO}/{GAP8_FOLDER}/{name}/{GEOMETRY_NAME}",
+            LITERT: network.removesuffix(".onnx") + ".tflite",
+        }
+        for engine, form in forms.items():
+            known = engine in entry["formats"]
+            if known and not force and derived.is_current(root, form, [network]):
+                continue
+            say(f"{form}: converting")
+            try:
+                if engine == INTEGER:
+                    write_integer_form(root / ZOO, name)
+                else:
+                    splits = _splits(flights) if splits is None else splits
+                    _write_tflite(root / ZOO, name, splits)
+            except NetworkError as error:
+                say(f"{name}: no {engine} form ({error})")
+                continue
+            derived.record(root, form, [network])
+            written.append(form)
     return written
+
+
+def _splits(flights: Path | None) -> dict[str, Dataset]:
+    """The flights on which the errors in the networks' metadata are measured, where they are."""
+    present = [s for s in SPLITS if flights is not None and any((flights / s).glob("*.mcap"))]
+    return {split: load_dataset(flights / split) for split in present if flights is not None}
+
+
+def _write_tflite(zoo: Path, name: str, splits: Mapping[str, Dataset]) -> None:
+    try:
+        from gearshift.models.tflite_export import export_tflite
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"writing TFLite needs the package {error.name!r}: pip install 'gearshift[tflite]'"
+        ) from error
+    export_tflite(name, zoo, splits)
 
 
 def _check_profile(root: Path) -> None:
