@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 
 from gearshift.models.qdq_chain import QuantisedChain, QuantisedLayer
 from gearshift.runtime.errors import NetworkError
-from gearshift.runtime.integer_network import IntegerKind
+from gearshift.runtime.integer_network import Geometry, IntegerKind
 from gearshift.runtime.litert_metadata import (
     DIGEST_KEY,
     DIGEST_SIZE,
     FILE_IDENTIFIER,
     stamped,
 )
-from gearshift.runtime.network import METADATA_KEY
+from gearshift.runtime.network import METADATA_KEY, Network
 
 INPUT, OUTPUT = "image", "output"
 SIGNATURE = "serving_default"
@@ -45,7 +45,6 @@ _TYPES = {
 # The lowest versions of the operators that have the types used here (tflite's op_version.cc).
 _VERSIONS = {
     schema.BuiltinOperator.QUANTIZE: 1,
-    schema.BuiltinOperator.AVERAGE_POOL_2D: 2,
     schema.BuiltinOperator.PAD: 2,
     schema.BuiltinOperator.CONV_2D: 3,
     schema.BuiltinOperator.DEPTHWISE_CONV_2D: 3,
@@ -75,9 +74,7 @@ def tflite_model(chain: QuantisedChain, document: str) -> bytes:
         schema.QuantizeOptionsT(),
     )
     if chain.halved:
-        halved = graph.activation("halved", (1, network.height // 2, network.width // 2, 1), 1.0)
-        graph.pool(schema.BuiltinOperator.AVERAGE_POOL_2D, here, halved, 2, 2)
-        here = halved
+        here = graph.layer(_halving(network), here)
     for layer in chain.layers[:-1]:
         here = graph.layer(layer, here)
     output = graph.head(chain.layers[-1], here)
@@ -175,13 +172,19 @@ class _Graph:
         operator.builtinOptionsType, operator.builtinOptions = kind, options
         self.operators.append(operator)
 
-    def pool(self, code: int, source: int, target: int, kernel: int, stride: int) -> None:
-        """Pooling over whole windows."""
+    def pool(self, source: int, target: int, geometry: Geometry) -> None:
+        """The maximum over whole windows."""
         options = schema.Pool2DOptionsT()
         options.padding = schema.Padding.VALID
-        options.filterHeight = options.filterWidth = kernel
-        options.strideH = options.strideW = stride
-        self.operator(code, [source], target, schema.BuiltinOptions.Pool2DOptions, options)
+        options.filterHeight = options.filterWidth = geometry.kernel
+        options.strideH = options.strideW = geometry.stride
+        self.operator(
+            schema.BuiltinOperator.MAX_POOL_2D,
+            [source],
+            target,
+            schema.BuiltinOptions.Pool2DOptions,
+            options,
+        )
 
     def layer(self, layer: QuantisedLayer, source: int) -> int:
         """A convolution or a pooling; returns its output."""
@@ -190,8 +193,7 @@ class _Graph:
         assert layer.output_scale is not None
         target = self.activation(layer.name, shape, layer.output_scale)
         if geometry.kind is IntegerKind.POOL:
-            code = schema.BuiltinOperator.MAX_POOL_2D
-            self.pool(code, source, target, geometry.kernel, geometry.stride)
+            self.pool(source, target, geometry)
             return target
         depthwise = geometry.kind is IntegerKind.DEPTHWISE
         # TFLite has the channels of depthwise weights last, of others first.
@@ -305,6 +307,13 @@ class _Graph:
         builder = flatbuffers.Builder(1 << 16)
         builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
         return stamped(bytes(builder.Output()))
+
+
+def _halving(network: Network) -> QuantisedLayer:
+    """The average of 2x2 pixels as a convolution: average pooling rounds ties elsewhere."""
+    geometry = Geometry(IntegerKind.CONV, 1, network.height, network.width, 1, 2, 2)
+    weight = np.ones(geometry.weight_shape, np.int8)
+    return QuantisedLayer("halved", geometry, weight, np.full(1, 0.25), np.zeros(1), 1.0, 1.0)
 
 
 def _pads_alike(layer: QuantisedLayer) -> bool:
