@@ -166,12 +166,17 @@ def read_manifest(folder: Path | None = None) -> dict[str, Any]:
         raise NetworkError(f"{path}: {error.strerror}") from error
     except ValueError as error:
         raise NetworkError(f"{path}: not valid JSON ({error})") from error
-    version = manifest.get("schema_version") if isinstance(manifest, dict) else None
-    if version not in range(1, MANIFEST_VERSION + 1) or "networks" not in manifest:
+    document = manifest if isinstance(manifest, dict) else {}
+    networks = document.get("networks")
+    if (
+        document.get("schema_version") not in range(1, MANIFEST_VERSION + 1)
+        or not isinstance(networks, dict)
+        or not all(isinstance(entry, dict) for entry in networks.values())
+    ):
         raise NetworkError(f"{path}: not a manifest of schema version {MANIFEST_VERSION} or older")
-    for entry in manifest["networks"].values():
+    for entry in networks.values():
         entry.setdefault("formats", {})
-    return {**manifest, "schema_version": MANIFEST_VERSION}
+    return {**document, "schema_version": MANIFEST_VERSION}
 
 
 def find_network(name: str, folder: Path | None = None) -> NetworkFile:
