@@ -125,7 +125,8 @@ def load_ensemble_file(
     if calibrated and calibration_path(path).exists():
         calibration, thresholds = _read_calibration(path, references)
     calibration = _with_written(document, written, calibration)
-    thresholds |= {policy: dict(points) for policy, points in written.thresholds.items()}
+    for policy, points in written.thresholds.items():
+        thresholds[policy] = {**thresholds.get(policy, {}), **points}
     aux = opened.get(NetworkRole.AUX)
     try:
         return Ensemble(
