@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
@@ -60,10 +60,11 @@ class BufferType(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class StreamedBuffer:
-    """A buffer that arrived whole."""
+    """A buffer that arrived whole. begun_ns: when its first packet came, as told to `feed`."""
 
     type: int
     content: bytes
+    begun_ns: int = field(default=0, compare=False)
 
 
 class BufferAssembler:
@@ -81,6 +82,7 @@ class BufferAssembler:
         self._size = 0
         self._checksum = 0
         self._packet_bytes = 0
+        self._begun_ns = 0
         self._content: bytearray | None = None
 
     @property
@@ -88,11 +90,12 @@ class BufferAssembler:
         """Whether a buffer has begun and not ended."""
         return self._content is not None
 
-    def feed(self, packet: CpxPacket) -> StreamedBuffer | None:
+    def feed(self, packet: CpxPacket, arrived_ns: int = 0) -> StreamedBuffer | None:
         """The buffer that the packet completes."""
         data = packet.data
         if len(data) >= _BEGIN.size and data[0] == _BEGIN_COMMAND:
             self._begin(data)
+            self._begun_ns = arrived_ns
         elif len(data) >= _DATA.size and data[0] == _DATA_COMMAND:
             self._add(data[_DATA.size :], len(data))
         else:
@@ -138,7 +141,7 @@ class BufferAssembler:
         if self._checksum and self._checksum != (zlib.crc32(content) or 0xFFFFFFFF):
             self.corrupt += 1
             return None
-        return StreamedBuffer(self._type, content)
+        return StreamedBuffer(self._type, content, self._begun_ns)
 
 
 def packets_of(
