@@ -135,11 +135,15 @@ def read_network(image: bytes, where: str) -> IntegerNetwork:
             for name, entry in zip(names, entries, strict=True)
         )
         scale = np.frombuffer(_part(content, scales, 8 * outputs), "<f8").astype(np.float64)
-        return IntegerNetwork(network, layers, scale)
+        read = IntegerNetwork(network, layers, scale)
     except NetworkError as error:
         raise NetworkError(f"{where}: {str(error).removeprefix(f'{where}: ')}") from error
-    except (KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise NetworkError(f"{where}: damaged ({type(error).__name__}: {error})") from error
+    # A board believes the header and its host the metadata: they have to say the same.
+    if pack_network(read) != content:
+        raise NetworkError(f"{where}: its header and its metadata disagree; make it again")
+    return read
 
 
 def network_identity(image: bytes) -> str:

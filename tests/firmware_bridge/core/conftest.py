@@ -6,7 +6,7 @@ import ctypes
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -202,7 +202,7 @@ class Core:
         return function
 
 
-def build_core(target: Path, *flags: str) -> Path:
+def _build_core(target: Path, *flags: str) -> Path:
     """Compile core and driver into a library; skips the test where there is no compiler."""
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if compiler is None:
@@ -278,9 +278,15 @@ def integer_networks() -> st.SearchStrategy[IntegerNetwork]:
 
 
 @pytest.fixture(scope="session")
+def build_core() -> Callable[..., Path]:
+    """Builds the core with further flags: (target, *flags) -> target."""
+    return _build_core
+
+
+@pytest.fixture(scope="session")
 def core(tmp_path_factory: pytest.TempPathFactory) -> Core:
     """The core of this checkout."""
     given = os.environ.get(LIBRARY_VARIABLE)
     if given:
         return Core(Path(given))
-    return Core(build_core(tmp_path_factory.mktemp("core") / "libgearshift.so"))
+    return Core(_build_core(tmp_path_factory.mktemp("core") / "libgearshift.so"))

@@ -1,0 +1,87 @@
+"""The same tests on a core that watches every access and every operation."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
+LIBRARY_VARIABLE = "GEARSHIFT_CORE_LIBRARY"
+
+
+def address_sanitizer() -> Path:
+    """The runtime that has to be loaded before Python; skips where the compiler has none."""
+    compiler = os.environ.get("CC", "cc")
+    try:
+        command = [compiler, "-print-file-name=libasan.so"]
+        path = Path(
+            subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        )
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no C compiler (cc) to build the firmware's core with")
+    if not path.is_absolute():
+        pytest.skip(f"{compiler} has no libasan.so")
+    return path.resolve()
+
+
+@pytest.mark.skipif(LIBRARY_VARIABLE in os.environ, reason="this is the sanitized run")
+def test_parity_and_hostile_images_under_sanitizers(
+    build_core: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Any read or write out of bounds, overflow or bad shift ends the run."""
+    preloaded = address_sanitizer()
+    library = build_core(tmp_path / "libgearshift-sanitized.so", *SANITIZERS)
+    environment = {
+        **os.environ,
+        LIBRARY_VARIABLE: str(library),
+        "LD_PRELOAD": str(preloaded),
+        # Python itself keeps memory until it exits.
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+    }
+    tests = [
+        str(HERE / name)
+        for name in (
+            "test_parity_networks.py",
+            "test_parity_policies.py",
+            "test_network_image.py",
+            "test_board_configuration.py",
+        )
+    ]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+def test_the_sanitizers_see_what_they_should(
+    build_core: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Negative control: a kernel that is told that its image is wider than it is gets caught."""
+    preloaded = address_sanitizer()
+    library = build_core(tmp_path / "libgearshift-sanitized.so", *SANITIZERS)
+    program = f"""
+import ctypes
+library = ctypes.CDLL({str(library)!r})
+block = ctypes.create_string_buffer(8)
+out = ctypes.create_string_buffer(64 * 64)
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+small = ctypes.c_void_p(libc.malloc(16))
+library.gs_halve(small, 64, 64, out)
+"""
+    environment = {**os.environ, "LD_PRELOAD": str(preloaded), "ASAN_OPTIONS": "detect_leaks=0"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "heap-buffer-overflow" in done.stderr
