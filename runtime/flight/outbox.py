@@ -6,7 +6,7 @@ import logging
 import threading
 from dataclasses import dataclass
 
-from gearshift.runtime.errors import GearshiftError, SinkError
+from gearshift.runtime.errors import GearshiftError, SinkError, SinkStoppedError
 from gearshift.runtime.flight.channel import Channel, ChannelClosedError
 from gearshift.runtime.flight.counts import SinkCounts
 from gearshift.runtime.sink import FlightInfo, Report, Sink
@@ -111,7 +111,7 @@ class Outbox:
                 # Whatever a plugged-in sink raises must not end the others' flight.
                 self._fails(error)
                 self._opened.set()
-                if getattr(error, "permanent", False):
+                if isinstance(error, SinkStoppedError):
                     self._drain()
                     return
             finally:
