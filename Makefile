@@ -3,16 +3,30 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+PYTHON311 ?= python3.11
+TFLITE := build/tflite-runtime
 FLIGHTS ?= flights
 PACKAGES := runtime models firmware_bridge sim
 
-.PHONY: demo test lint typecheck figures train clean proto
+.PHONY: demo test test-tflite-runtime lint typecheck figures train clean proto
 
 demo: $(VENV)/.installed-replay  ## run the main job on what ships with the repository
 	$(BIN)/gearshift compare --out report
 
 test: $(VENV)/.installed-dev lint typecheck  ## ruff, mypy strict, pytest
 	$(BIN)/python -m pytest
+
+# tflite-runtime ended at 2.14, which wants numpy 1 and Python 3.11: an environment of its own.
+test-tflite-runtime:  ## the LiteRT engine's tests on tflite-runtime
+	@if ! $(PYTHON311) -c '' 2>/dev/null; then \
+	    echo "test-tflite-runtime: skipped, there is no $(PYTHON311)"; \
+	elif ! $(PYTHON311) -m pip download --quiet --no-deps --only-binary :all: --dest build/wheels \
+	        tflite-runtime==2.14.0; then \
+	    echo "test-tflite-runtime: skipped, tflite-runtime 2.14.0 has no wheel for this machine"; \
+	else \
+	    $(MAKE) --no-print-directory $(TFLITE)/.installed && \
+	    $(TFLITE)/bin/python -m pytest tests/runtime/test_litert_engine.py; \
+	fi
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -42,6 +56,14 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.installed-figures: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[replay,sim,train,tflite]'
 	$(PIP) install --quiet --constraint constraints.txt --no-deps anny
+	touch $@
+
+$(TFLITE)/.installed: pyproject.toml constraints.txt
+	$(PYTHON311) -m venv $(TFLITE)
+	grep -Ev '^(numpy|ml_dtypes)==' constraints.txt > $(TFLITE)/constraints.txt
+	$(TFLITE)/bin/python -m pip --disable-pip-version-check install --quiet \
+	    --constraint $(TFLITE)/constraints.txt --editable . \
+	    tflite-runtime==2.14.0 'numpy<2' onnx pytest hypothesis
 	touch $@
 
 # mypy does not follow setuptools' package-dir, so it gets a folder of links laid out as installed.
