@@ -44,6 +44,7 @@ class Outbox:
         self._stopping = threading.Event()
         self._opening_error: GearshiftError | None = None
         self._problem = ""
+        self._problem_lasts = False
         self._thread: threading.Thread | None = None
 
     def start(self, info: FlightInfo) -> None:
@@ -100,9 +101,7 @@ class Outbox:
         while True:
             try:
                 self._sink.open(info)
-                self._works()
                 self._opened.set()
-                pause_s = FIRST_PAUSE_S
                 self._write_all()
                 return
             except ChannelClosedError:
@@ -116,6 +115,9 @@ class Outbox:
                     return
             finally:
                 self._close()
+            # Opening proves little: many a sink only finds out when it writes.
+            if not self._problem_lasts:
+                pause_s = FIRST_PAUSE_S
             if self._stopping.wait(pause_s):
                 self.counts.dropped += self._channel.close(discard=True)
                 return
@@ -131,6 +133,8 @@ class Outbox:
                     self.counts.dropped += 1
                     raise
                 self.counts.written += 1
+                if self._problem:
+                    self._works()
 
     def _drain(self) -> None:
         """Take reports from producers that would wait, for a sink that will not come back."""
@@ -142,9 +146,9 @@ class Outbox:
             return
 
     def _works(self) -> None:
-        if self._problem:
-            logger.warning("sink %s works again", self.name)
+        logger.warning("sink %s works again", self.name)
         self._problem = ""
+        self._problem_lasts = False
 
     def _fails(self, error: Exception) -> None:
         """Log a change, not every attempt."""
@@ -153,6 +157,7 @@ class Outbox:
             self._opening_error = error
         elif not self._opened.is_set():
             self._opening_error = SinkError(f"sink {self.name}: {error}")
+        self._problem_lasts = bool(self._problem)
         if not self._problem:
             known = isinstance(error, GearshiftError | OSError)
             logger.warning("sink %s failed: %s", self.name, error, exc_info=not known)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from gearshift.runtime.errors import SinkError
+from gearshift.runtime.errors import SinkError, SinkStoppedError
 from gearshift.runtime.sink import FlightInfo, Report, SinkPlugin
 from gearshift.runtime.sinks.document import ReportEncoder
 
@@ -49,6 +49,8 @@ class JsonLines:
         try:
             while line:
                 line = line[os.write(self._descriptor, line) :]
+        except BrokenPipeError as error:
+            raise SinkStoppedError("the reader of standard output left") from error
         except OSError as error:
             raise SinkError(f"cannot write {self._path}: {error.strerror}") from error
 
