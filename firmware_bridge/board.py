@@ -398,35 +398,40 @@ class Board:
         logger.warning("the link to the board is down: %s", error)
         self.counts.losses += 1
         self._lost = error
-        self._disconnect()
+        # A board that was only reset is still at the other end of a port that works.
+        port = self._channel.port if isinstance(error, BoardResetError) else None
+        self._disconnect(keep_port=port is not None)
         if not self._closing.is_set():
-            self._recovery = threading.Thread(target=self._recover, name="board-link", daemon=True)
+            self._recovery = threading.Thread(
+                target=self._recover, args=(port,), name="board-link", daemon=True
+            )
             self._recovery.start()
 
-    def _disconnect(self) -> None:
+    def _disconnect(self, *, keep_port: bool = False) -> None:
         channel, self._channel = self._channel, None
         for transfer in self._transfers:
             transfer.fail(self._lost)
-        if channel is not None:
+        if channel is not None and not keep_port:
             channel.port.close()
 
-    def _recover(self) -> None:
+    def _recover(self, port: Port | None) -> None:
         while not self._closing.is_set():
             try:
-                self._connect()
-            except LinkError as error:
+                self._connect(port)
+            except (LinkError, ConfigurationError) as error:
                 logger.debug("the board is still away: %s", error)
-                self._closing.wait(RETRY_S)
-            except ConfigurationError as error:
-                logger.warning("the board came back but is another one: %s", error)
+                port = None
                 self._closing.wait(RETRY_S)
             else:
                 logger.warning("the link to the board is up again")
                 return
+        if port is not None:
+            port.close()
 
-    def _connect(self) -> None:
-        """Open the port, say hello, learn the networks, configure; without the lock until done."""
-        port = self._open_port()
+    def _connect(self, port: Port | None = None) -> None:
+        """Open the port unless it is, say hello, learn the networks, configure; without the lock
+        until done."""
+        port = port or self._open_port()
         try:
             channel = Channel(
                 port,

@@ -15,6 +15,7 @@ import struct
 import subprocess
 import tempfile
 import time
+import tty
 from collections.abc import Sequence
 from enum import StrEnum
 from importlib.resources import files
@@ -156,8 +157,13 @@ class Emulator:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
+        self._held: int | None = None
         try:
             self.url = self._find_url()
+            if port is EmulatedPort.RV32:
+                # Without a user QEMU forgets its pty for a second and loses what comes meanwhile.
+                self._held = os.open(self.url, os.O_RDWR | os.O_NOCTTY)
+                tty.setraw(self._held)
         except BaseException:
             self.close()
             raise
@@ -178,6 +184,9 @@ class Emulator:
 
     def close(self) -> None:
         """End it."""
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:

@@ -34,7 +34,7 @@ _HELLO: Final = struct.Struct("<IBBBBIIHHIIIHH32s16s")
 _STATUS: Final = struct.Struct("<BBBBfIIII")
 _NETWORK: Final = struct.Struct("<BBHHHBBHI32s32s")
 _OUTPUTS: Final = struct.Struct("<BBH")
-_ESTIMATE: Final = struct.Struct("<IQBBBBBBBBfff4I")
+_ESTIMATE: Final = struct.Struct("<IIQBBBBBBBBfff4I")
 _PART: Final = struct.Struct("<IIBBBB")
 
 
@@ -373,12 +373,13 @@ def parse_counters(body: bytes) -> dict[str, int]:
 class BoardEstimate:
     """One turn of the adaptive loop on the board.
 
-    answered: index of the role (0 small, 1 large), None when held or lost. ran, valid: bit sets of
-    roles. times_ns: aux, small, large are by role (small, large, aux), then the total. outputs:
-    float32 by role index, only of networks that ran and said something.
+    index: frames of this flight before it. Roles are 0 small, 1 large, 2 aux. answered: None when
+    held or lost. ran, valid: sets of roles, a bit each. times_ns: by role, then the total. outputs:
+    float32 by role, only of networks that ran and said something.
     """
 
     frame: int
+    index: int
     capture_time_ns: int
     answered: int | None
     ran: int
@@ -402,7 +403,7 @@ def parse_estimate(body: bytes) -> BoardEstimate:
     """Raises LinkError."""
     try:
         (
-            frame, time_ns, answered, ran, valid, reason, flags, n, classes, _,
+            frame, index, time_ns, answered, ran, valid, reason, flags, n, classes, _,
             signal, threshold, presence, *times,
         ) = _ESTIMATE.unpack_from(body)  # fmt: skip
         lengths = [n, n, *(classes if r == _AUX else n for r in range(3) if valid >> r & 1)]
@@ -413,6 +414,7 @@ def parse_estimate(body: bytes) -> BoardEstimate:
     roles = [r for r in range(3) if valid >> r & 1]
     return BoardEstimate(
         frame,
+        index,
         time_ns,
         None if answered == _NOBODY else answered,
         ran,

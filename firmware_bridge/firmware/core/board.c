@@ -56,6 +56,7 @@ static void start(gs_board *board, uint32_t boot)
     board->any_processed = false;
     board->last_frame = 0;
     board->processed = 0;
+    board->flown = 0;
     board->received = 0;
     for (uint32_t i = 0; i < GS_COUNTERS_LENGTH; i++) {
         board->counters[i] = 0;
@@ -239,6 +240,12 @@ static bool is_whole(const gs_slot *slot, uint32_t image)
     return slot->parts != 0 && slot->image == image && slot->missing == 0;
 }
 
+static void begin_flight(gs_board *board)
+{
+    board->any_processed = false;
+    board->flown = 0;
+}
+
 static void configure(gs_board *board, const gs_header *command, const uint8_t *payload,
                       uint32_t length)
 {
@@ -258,7 +265,7 @@ static void configure(gs_board *board, const gs_header *command, const uint8_t *
     gs_store_u32(body_of(board), (uint32_t)status);
     if (status == GS_OK) {
         board->tables_active = written;
-        board->any_processed = false;
+        begin_flight(board);
     }
     /* The next tables go to the other buffer, so what was written there counts no longer. */
     board->tables_slot = (gs_slot){.image = slot->image, .parts = 1, .size = 1, .missing = 1};
@@ -302,7 +309,7 @@ static void reset(gs_board *board, const gs_header *command, const uint8_t *payl
         if (board->scheduler.configured) {
             gs_scheduler_reset(&board->scheduler);
         }
-        board->any_processed = false;
+        begin_flight(board);
         accept(board, command, 0);
         return;
     }
@@ -432,6 +439,7 @@ static gs_answer_status turn(gs_board *board, uint32_t frame, int64_t capture_ti
     board->any_processed = true;
     board->last_frame = frame;
     board->processed++;
+    board->flown++;
     return GS_ANSWER_OK;
 }
 
@@ -443,7 +451,7 @@ static void run_turn(gs_board *board, const gs_job *job)
     board->slots[job->slot].busy = false;
     const uint32_t bytes =
         status == GS_ANSWER_OK
-            ? gs_answer_estimate(board, job->frame, job->capture_time_ns, body_of(board))
+            ? gs_answer_estimate(board, job->capture_time_ns, body_of(board))
             : 0;
     answer(board, job->type, job->sequence, status, work, bytes);
 }
@@ -470,7 +478,7 @@ static bool run_stream(gs_board *board)
     const gs_answer_status status = turn(board, frame, capture_time_ns, slot, &work);
     const uint32_t bytes =
         status == GS_ANSWER_OK
-            ? gs_answer_estimate(board, frame, (uint64_t)capture_time_ns, body_of(board))
+            ? gs_answer_estimate(board, (uint64_t)capture_time_ns, body_of(board))
             : 0;
     const gs_header header = {
         .type = GS_EVENT_ESTIMATE,

@@ -3,7 +3,7 @@
 #include "gearshift/portable.h"
 
 #define BODY_BYTES (GS_ANSWER_PAYLOAD_BYTES - GS_PREFIX_BYTES)
-#define ESTIMATE_BYTES 48u
+#define ESTIMATE_BYTES 52u
 #define BUILD_BYTES 32u
 #define PORT_BYTES 16u
 
@@ -179,15 +179,15 @@ static uint32_t outspoken(const gs_board *board)
     return roles & board->estimate.networks;
 }
 
-uint32_t gs_answer_estimate(const gs_board *board, uint32_t frame, uint64_t capture_time_ns,
-                            uint8_t *at)
+uint32_t gs_answer_estimate(const gs_board *board, uint64_t capture_time_ns, uint8_t *at)
 {
     const gs_estimate *estimate = &board->estimate;
     const gs_scheduler *scheduler = &board->scheduler;
     const uint32_t valid = outspoken(board);
     const bool has_aux = (valid >> GS_ROLE_AUX & 1u) != 0;
     writer out = {at};
-    put_u32(&out, frame);
+    put_u32(&out, board->last_frame);
+    put_u32(&out, board->flown - 1u);
     put_u64(&out, capture_time_ns);
     put_u8(&out, estimate->answered);
     put_u8(&out, estimate->networks);

@@ -19,7 +19,7 @@ uint32_t gs_answer_status_report(const gs_board *board, uint8_t *at);
 uint32_t gs_answer_network(const gs_board *board, uint8_t number, uint8_t *at);
 uint32_t gs_answer_counters(const gs_board *board, uint8_t *at);
 uint32_t gs_answer_outputs(uint8_t number, const int32_t *outputs, uint32_t length, uint8_t *at);
-uint32_t gs_answer_estimate(const gs_board *board, uint32_t frame, uint64_t capture_time_ns,
-                            uint8_t *at);
+/* The board's estimate, which is that of its last frame. */
+uint32_t gs_answer_estimate(const gs_board *board, uint64_t capture_time_ns, uint8_t *at);
 
 #endif

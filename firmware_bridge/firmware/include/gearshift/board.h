@@ -88,6 +88,7 @@ typedef struct gs_board {
     bool any_processed;
     uint32_t last_frame;
     uint32_t processed;
+    uint32_t flown; /* frames of the current flight before this one */
     uint32_t received;
     uint32_t counters[GS_COUNTERS_LENGTH];
     gs_estimate estimate;
