@@ -6,7 +6,7 @@ import argparse
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gearshift.sim.recordings.convert import Converted
@@ -28,7 +28,7 @@ FORMATS = {
 
 
 def register(parser: argparse.ArgumentParser) -> None:
-    """Add the sub-commands `convert` and `info`."""
+    """Add the sub-commands."""
     parser.epilog = (
         "examples:\n"
         "  gearshift recordings convert 160x96StrangersTestset.pickle out.mcap --rate 30\n"
@@ -46,6 +46,23 @@ def register(parser: argparse.ArgumentParser) -> None:
         "--truncated", action="store_true", help="read a cut-off recording to its last whole frame"
     )
     info.set_defaults(run=_info)
+    formats = actions.add_parser(
+        "formats", help="write, convert and compare a sample of every format, with its cost"
+    )
+    formats.add_argument("names", nargs="*", metavar="FORMAT", help="(default: all)")
+    formats.add_argument(
+        "--frames", type=int, default=500, help="then ten times as many (%(default)s)"
+    )
+    form = formats.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="for machines")
+    form.add_argument("--markdown", action="store_true", help="for a page")
+    formats.set_defaults(run=_formats)
+    sample = actions.add_parser("sample", help="write a made-up input to try a conversion on")
+    sample.add_argument("format", metavar="FORMAT", help="as in `gearshift recordings formats`")
+    sample.add_argument("output", type=Path, metavar="OUT")
+    sample.add_argument("--frames", type=int, default=100, help="(%(default)s)")
+    sample.add_argument("--size", default="160x96", metavar="WxH", help="(%(default)s)")
+    sample.set_defaults(run=_sample)
 
 
 def _register_convert(convert: argparse.ArgumentParser) -> None:
@@ -59,6 +76,9 @@ def _register_convert(convert: argparse.ArgumentParser) -> None:
     )
     convert.formatter_class = argparse.RawDescriptionHelpFormatter
     convert.add_argument("--format", choices=FORMATS, help="default: what the input looks like")
+    convert.add_argument(
+        "--json", action="store_true", help="what was written, time and peak memory, for machines"
+    )
     convert.add_argument("--force", action="store_true", help="replace OUT.mcap if it exists")
     frames = convert.add_argument_group("frames")
     frames.add_argument("--rate", type=float, metavar="HZ", help="instead of time stamps")
@@ -96,10 +116,13 @@ def _register_convert(convert: argparse.ArgumentParser) -> None:
 
 def _convert(options: argparse.Namespace) -> int:
     import sys
+    import time
 
     from gearshift.runtime.errors import ConfigurationError
+    from gearshift.runtime.memory import peak_memory
     from gearshift.sim.recordings.convert import ConvertOptions, convert
     from gearshift.sim.recordings.source import find_reader
+    from gearshift.sim.report import json_text
 
     if options.output.resolve() == options.input.resolve():
         raise ConfigurationError(f"{options.output} is the input")
@@ -116,10 +139,17 @@ def _convert(options: argparse.Namespace) -> int:
     reader = find_reader(options.input, options.format)
     source = reader.open_source(options.input, _reader_options(options))
     name = options.input.resolve().name
+    before = time.perf_counter()
     done = convert(source, name, options.output, settings, progress_bar)
     for warning in dict.fromkeys(done.warnings):
         sys.stderr.write(f"gearshift: warning: {warning}\n")
-    sys.stdout.write(_summary(options.output, reader.NAME, done))
+    seconds = time.perf_counter() - before
+    if options.json:
+        document = _document(options.output, reader.NAME, done)
+        cost = {"seconds": seconds, "peak_bytes": peak_memory()}
+        sys.stdout.write(json_text({"schema_version": 1, **document, **cost}))
+    else:
+        sys.stdout.write(_summary(options.output, reader.NAME, done))
     return 0
 
 
@@ -150,6 +180,68 @@ def _summary(path: Path, name: str, done: Converted) -> str:
     )
 
 
+def _document(path: Path, name: str, done: Converted) -> dict[str, Any]:
+    return {
+        "path": str(path),
+        "format": name,
+        "frames": done.frames,
+        "labelled": done.labelled,
+        "visible": done.visible,
+        "width": done.width,
+        "height": done.height,
+        "start_ns": done.start_ns,
+        "end_ns": done.end_ns,
+        "warnings": done.warnings,
+    }
+
+
+def _formats(options: argparse.Namespace) -> int:
+    import sys
+    from dataclasses import asdict
+
+    from gearshift.models.tables import text_table
+    from gearshift.runtime.errors import ConfigurationError
+    from gearshift.sim.recordings.measuring import conversions_text, measure_conversions
+    from gearshift.sim.recordings.samples import WRITERS
+    from gearshift.sim.report import json_text
+    from gearshift.sim.tables import TextTable
+
+    if options.frames < 1:
+        raise ConfigurationError(f"--frames is {options.frames}, it must be above 0")
+    for name in options.names:
+        if name not in WRITERS:
+            raise ConfigurationError(f"unknown format {name!r}; there are {', '.join(WRITERS)}")
+    figures, left_out = measure_conversions(options.names, options.frames)
+    heads, rows = conversions_text(figures)
+    if options.json:
+        document = {"formats": [asdict(each) for each in figures], "left_out": left_out}
+        sys.stdout.write(json_text({"schema_version": 1, **document}))
+    elif options.markdown:
+        table = TextTable("Converting", tuple(heads), tuple(map(tuple, rows)), tuple(left_out))
+        sys.stdout.write(table.markdown() + "\n")
+    else:
+        sys.stdout.write("\n".join([text_table(heads, rows), *left_out]) + "\n")
+    return 0
+
+
+def _sample(options: argparse.Namespace) -> int:
+    import sys
+
+    from gearshift.runtime.errors import ConfigurationError
+    from gearshift.sim.recordings.measuring import size_of
+    from gearshift.sim.recordings.samples import Sample, write_sample
+
+    if options.frames < 1:
+        raise ConfigurationError(f"--frames is {options.frames}, it must be above 0")
+    size = parse_size(options.size, "--size")
+    assert size is not None
+    write_sample(options.format, options.output, Sample(options.frames, *size))
+    sys.stdout.write(
+        f"{options.output}: {options.frames} frames, {size_of(options.output):,} bytes\n"
+    )
+    return 0
+
+
 def _info(options: argparse.Namespace) -> int:
     import sys
 
@@ -164,7 +256,7 @@ def _info(options: argparse.Namespace) -> int:
     return 0
 
 
-def parse_size(text: str | None) -> tuple[int, int] | None:
+def parse_size(text: str | None, option: str = "--resize") -> tuple[int, int] | None:
     """(width, height) of "160x96"; raises ConfigurationError."""
     from gearshift.runtime.errors import ConfigurationError
 
@@ -172,7 +264,7 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
         return None
     match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
     if match is None:
-        raise ConfigurationError(f"--resize {text!r} is no size such as 160x96")
+        raise ConfigurationError(f"{option} {text!r} is no size such as 160x96")
     return int(match[1]), int(match[2])
 
 

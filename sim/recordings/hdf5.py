@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from gearshift.runtime.csv_rows import listed
-from gearshift.runtime.errors import ConfigurationError, RecordingError
+from gearshift.runtime.errors import ConfigurationError, GearshiftError, RecordingError
 from gearshift.runtime.types import Camera
 from gearshift.sim.recordings.source import Label, ReaderOptions, SourceFrame, starts_with
 
@@ -46,20 +47,11 @@ class Hdf5Source:
 
         self._path = path
         self._channels = options.channels or "rgb"
-        try:
+        with _damage(f"{path} is no HDF5 file, or damaged"):
             self._file: Any = h5py.File(path, "r")
-        except OSError as error:
-            raise RecordingError(f"{path} is no HDF5 file, or damaged ({error})") from error
         try:
-            images = self._find("--images", options.images)
-            if images is None:
-                raise ConfigurationError(
-                    f"{path} has no dataset {' or '.join(USUAL['--images'])}: give --images; "
-                    f"it has {listed(self._file)}"
-                )
-            self._images = self._check(images, options.memory)
-            self._poses = self._aligned("--poses", options.poses, (4,), options.memory)
-            self._times = self._aligned("--times", options.times, (), options.memory)
+            with _damage(f"{path} is damaged"):
+                self._find_all(options)
         except BaseException:
             self._file.close()
             raise
@@ -70,15 +62,24 @@ class Hdf5Source:
         with self._file:
             for row in range(len(self._images)):
                 where = f"{self._path}, row {row}"
-                try:
+                with _damage(f"{where}: damaged"):
                     image = np.asarray(self._images[row])
                     pose = None if self._poses is None else self._poses[row]
                     stamp = None if self._times is None else self._times[row]
-                except (OSError, RuntimeError) as error:
-                    raise RecordingError(f"{where}: damaged ({error})") from error
                 yield SourceFrame(
                     where, image, self._channels, _time(stamp, where), _label(pose, where)
                 )
+
+    def _find_all(self, options: ReaderOptions) -> None:
+        images = self._find("--images", options.images)
+        if images is None:
+            raise ConfigurationError(
+                f"{self._path} has no dataset {' or '.join(USUAL['--images'])}: give --images; "
+                f"it has {listed(self._file)}"
+            )
+        self._images = self._check(images, options.memory)
+        self._poses = self._aligned("--poses", options.poses, (4,), options.memory)
+        self._times = self._aligned("--times", options.times, (), options.memory)
 
     def _find(self, option: str, name: str | None) -> Any:
         import h5py
@@ -126,6 +127,18 @@ class Hdf5Source:
                 f"{(len(self._images), *row)} beside the images"
             )
         return self._check(dataset, memory)
+
+
+@contextmanager
+def _damage(what: str) -> Iterator[None]:
+    """Turn what h5py raises over a damaged file, errors of many types, into RecordingError."""
+    try:
+        yield
+    except (GearshiftError, ModuleNotFoundError):
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:160] or type(error).__name__
+        raise RecordingError(f"{what} ({said})") from error
 
 
 def _time(stamp: Any, where: str) -> int | None:
