@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -61,7 +62,7 @@ def test_formats_of_the_zoo_meet_in_one_run(capsys: pytest.CaptureFixture[str]) 
         expected = integer[mode]["p50_ms"] / onnx[mode]["p50_ms"]
         assert integer[mode]["ratio"] == pytest.approx(expected)
     assert bench["integer_ratio"] == integer["hot"]["ratio"]
-    assert set(bench["import_ms"]) == {"onnx", "integer"}
+    assert set(bench["first_ms"]) == {"onnx", "integer"}
 
 
 def test_table(model: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,3 +116,35 @@ def test_the_verdict_counts_frontnets_alone() -> None:
     bench = EngineBench(1, this_machine(), 30, timings, {}, ())
     assert bench.integer_ratio == 21.0
     assert "at most 21.00 times ONNX Runtime (20 allowed: not met)" in bench_engines.as_table(bench)
+
+
+def test_both_runtimes_of_tflite_are_timed_where_both_are_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for installed, expected in (
+        (("ai-edge-litert",), ["onnx", "litert"]),
+        (("ai-edge-litert", "tflite-runtime"), ["onnx", "litert", "litert:tflite-runtime"]),
+    ):
+        versions = dict.fromkeys(installed, "1")
+        monkeypatch.setattr("gearshift.runtime.machine.library_versions", lambda v=versions: v)
+        assert bench_engines._forms(("onnx", "litert")) == expected
+
+
+def test_a_missing_package_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in ("ai_edge_litert", "ai_edge_litert.interpreter", "tflite_runtime"):
+        monkeypatch.setitem(sys.modules, module, None)
+    arguments = ("F2", "aux", "--engine", "onnx", "--engine", "litert")
+    assert run(*arguments, "--seconds", "0.02", "--rate", "1000") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("needs the package" in line and "gearshift[litert]" in line for line in lines) == 1
+
+
+def test_a_named_runtime_is_run(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("ai_edge_litert")
+    arguments = ("aux", "--engine", "onnx", "--engine", "litert:ai-edge-litert", "--json")
+    assert run(*arguments, "--seconds", "0.02", "--rate", "1000") == 0
+    timings = json.loads(capsys.readouterr().out)["timings"]
+    assert [timing["engine"] for timing in timings] == ["onnx", "litert:ai-edge-litert"]
+    assert timings[1]["hot"]["ratio"] > 0
