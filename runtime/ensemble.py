@@ -16,7 +16,8 @@ Numbers that JSON lacks are the strings "nan", "inf" and "-inf".
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -216,18 +217,35 @@ def is_ensemble_file(name: str) -> bool:
 def assemble(
     record: EnsembleRecord, choices: Mapping[NetworkRole, tuple[NetworkSource, str | None]]
 ) -> Ensemble:
-    """Open the networks of a record, each by the engine that is named with it."""
-    engines = {role: open_engine(source, engine) for role, (source, engine) in choices.items()}
-    return Ensemble(
-        name=record.name,
-        small=engines[NetworkRole.SMALL],
-        large=engines[NetworkRole.LARGE],
-        aux=engines.get(NetworkRole.AUX),
-        calibration=record.calibration,
-        thresholds=record.thresholds,
-        networks=record.networks,
-        engines={role: engine or source.default for role, (source, engine) in choices.items()},
-    )
+    """Open the networks of a record, each by the engine that is named with it.
+
+    Raises what `open_engine` and `Ensemble` do; then nothing stays open.
+    """
+    with closing_on_error() as engines:
+        for role, (source, engine) in choices.items():
+            engines[role] = open_engine(source, engine)
+        return Ensemble(
+            name=record.name,
+            small=engines[NetworkRole.SMALL],
+            large=engines[NetworkRole.LARGE],
+            aux=engines.get(NetworkRole.AUX),
+            calibration=record.calibration,
+            thresholds=record.thresholds,
+            networks=record.networks,
+            engines={role: engine or source.default for role, (source, engine) in choices.items()},
+        )
+
+
+@contextmanager
+def closing_on_error() -> Iterator[dict[NetworkRole, Engine]]:
+    """A place for opened engines, which are closed when the block raises: one may hold a board."""
+    engines: dict[NetworkRole, Engine] = {}
+    try:
+        yield engines
+    except BaseException:
+        for engine in engines.values():
+            engine.close()
+        raise
 
 
 def write_ensembles(records: Iterable[EnsembleRecord], folder: Path | None = None) -> Path:

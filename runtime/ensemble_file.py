@@ -41,7 +41,12 @@ import numpy as np
 
 from gearshift.runtime.calibration import Calibration
 from gearshift.runtime.engine import Engine, open_engine
-from gearshift.runtime.ensemble import Ensemble, NetworkReference, read_records
+from gearshift.runtime.ensemble import (
+    Ensemble,
+    NetworkReference,
+    closing_on_error,
+    read_records,
+)
 from gearshift.runtime.errors import ConfigurationError, GearshiftError, NetworkError
 from gearshift.runtime.filters import DEFAULT_GAINS
 from gearshift.runtime.network import SUFFIXES, NetworkSource, find_source
@@ -110,62 +115,69 @@ def load_ensemble_file(
     """
     document = parse_toml(path)
     written = document.convert(EnsembleFile, schema_version=SCHEMA_VERSION)
-    name = written.name or path.stem
-    opened: dict[NetworkRole, tuple[Engine, NetworkSource, str]] = {}
-    for role, entry in written.entries().items():
-        opened[role] = _open(document, path, role, entry, zoo=zoo, engine=engine)
-    references = {
-        role: NetworkReference(engine.network.name, source.sha256)
-        for role, (engine, source, _) in opened.items()
-    }
-    _check_names(document, references)
-    small = opened[NetworkRole.SMALL][0].network
-    calibration = Calibration.from_components(small.components)
-    thresholds: dict[str, dict[str, float]] = {}
-    if calibrated and calibration_path(path).exists():
-        calibration, thresholds = _read_calibration(path, references)
-    calibration = _with_written(document, written, calibration)
-    for policy, points in written.thresholds.items():
-        thresholds[policy] = {**thresholds.get(policy, {}), **points}
-    aux = opened.get(NetworkRole.AUX)
-    try:
-        return Ensemble(
-            name=name,
-            small=opened[NetworkRole.SMALL][0],
-            large=opened[NetworkRole.LARGE][0],
-            aux=aux[0] if aux is not None else None,
-            calibration=calibration,
-            thresholds=thresholds,
-            networks=references,
-            engines={role: spec for role, (_, _, spec) in opened.items()},
-        )
-    except GearshiftError as error:
-        raise type(error)(f"{path}: {error}") from error
+    with closing_on_error() as engines:
+        sources: dict[NetworkRole, tuple[NetworkSource, str]] = {}
+        for role, entry in written.entries().items():
+            source = _find(document, path, role, entry, zoo)
+            chosen = engine or entry.engine or source.default
+            sources[role] = source, chosen
+            engines[role] = _open(document, role, entry, source, chosen)
+        networks = {
+            role: NetworkReference(engines[role].network.name, source.sha256)
+            for role, (source, _) in sources.items()
+        }
+        _check_names(document, networks)
+        components = engines[NetworkRole.SMALL].network.components
+        calibration = Calibration.from_components(components)
+        thresholds: dict[str, dict[str, float]] = {}
+        if calibrated and calibration_path(path).exists():
+            calibration, thresholds = _read_calibration(path, networks)
+        for policy, points in written.thresholds.items():
+            thresholds[policy] = {**thresholds.get(policy, {}), **points}
+        try:
+            return Ensemble(
+                name=written.name or path.stem,
+                small=engines[NetworkRole.SMALL],
+                large=engines[NetworkRole.LARGE],
+                aux=engines.get(NetworkRole.AUX),
+                calibration=_with_written(document, written, calibration),
+                thresholds=thresholds,
+                networks=networks,
+                engines={role: chosen for role, (_, chosen) in sources.items()},
+            )
+        except GearshiftError as error:
+            # What a key of the file is to blame for already says so.
+            text = str(error)
+            raise type(error)(text if text.startswith(str(path)) else f"{path}: {text}") from error
 
 
-def _open(
+def _find(
     document: TomlDocument,
     path: Path,
     role: NetworkRole,
     entry: NetworkEntry | AuxEntry,
-    *,
     zoo: Path | None,
-    engine: str | None,
-) -> tuple[Engine, NetworkSource, str]:
-    """The engine, what it was made of, and its name."""
-    table: Key = (str(role),)
+) -> NetworkSource:
     try:
-        source = find_source(_place(path, entry.network), zoo)
+        return find_source(_place(path, entry.network), zoo)
     except NetworkError as error:
         beside = (path.parent / entry.network).exists()
         hint = f"; for the one beside this file write './{entry.network}'" if beside else ""
-        raise NetworkError(f"{document.place((*table, 'network'))}: {error}{hint}") from error
-    chosen = engine or entry.engine or source.default
+        raise NetworkError(f"{document.place((str(role), 'network'))}: {error}{hint}") from error
+
+
+def _open(
+    document: TomlDocument,
+    role: NetworkRole,
+    entry: NetworkEntry | AuxEntry,
+    source: NetworkSource,
+    engine: str,
+) -> Engine:
     try:
-        return open_engine(source, chosen), source, chosen
+        return open_engine(source, engine)
     except GearshiftError as error:
         key = "network" if entry.engine is None else "engine"
-        raise type(error)(f"{document.place((*table, key))}: {error}") from error
+        raise type(error)(f"{document.place((str(role), key))}: {error}") from error
 
 
 def _place(path: Path, network: str) -> str | Path:

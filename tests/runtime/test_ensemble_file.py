@@ -13,6 +13,7 @@ from gearshift.runtime.ensemble import load_ensemble, write_records
 from gearshift.runtime.ensemble_file import calibration_path, load_ensemble_file
 from gearshift.runtime.errors import GearshiftError
 from gearshift.runtime.network import zoo_folder
+from gearshift.runtime.onnx_engine import OnnxEngine
 from gearshift.runtime.policies import AUX_SM, OP
 from gearshift.runtime.scheduler import Scheduler
 from gearshift.runtime.scripted import GRID
@@ -171,6 +172,23 @@ def test_two_networks_of_one_name_are_refused(tiny_zoo: Path, tmp_path: Path) ->
     path = write(tmp_path, PLAIN.replace("zoo/little.onnx", "copy.onnx"))
     said = refused(path, tiny_zoo)
     assert "small and large are different networks of one name, big" in said
+
+
+def test_what_was_opened_before_an_error_is_closed(
+    tiny_zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = []
+    close = OnnxEngine.close
+
+    def counted(engine: OnnxEngine) -> None:
+        closed.append(engine.network.name)
+        close(engine)
+
+    monkeypatch.setattr(OnnxEngine, "close", counted)
+    refused(write(tmp_path, PLAIN + "engine = 'integer'\n"), tiny_zoo)
+    assert closed == ["little"]
+    refused(write(tmp_path, PLAIN + "[weights]\nq = 1\n"), tiny_zoo)
+    assert closed == ["little", "little", "big"]
 
 
 def test_every_network_can_have_its_engine(tmp_path: Path) -> None:
