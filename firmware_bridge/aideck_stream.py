@@ -2,9 +2,9 @@
 
 Source of the format: Bitcraze's wifi-img-streamer. There is neither a checksum nor a frame number,
 and the radio drops packets when it cannot keep up. What gives a torn image away is that a header
-comes too early, that bytes are left over, that a packet in the middle is shorter than the others,
-or that a JPEG does not begin and end as one. What nothing gives away is a gap that swallows exactly
-one raw image's worth of packets, header included.
+comes too early, that bytes are left over, that packets have not the sizes of one image cut into
+pieces, or that a JPEG does not begin and end as one. What nothing gives away is a gap that swallows
+exactly one image's worth of packets, header included; JPEGs hardly ever have the same size.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ _WITH_STATE: Final = HEADER_BYTES + 14
 MAX_SIDE: Final = 1024
 _JPEG_START: Final = b"\xff\xd8\xff"
 _JPEG_END: Final = b"\xff\xd9"
+_FOOTER_BYTES: Final = 10
+"""The end of a JPEG may come in a packet of its own, at most so large."""
 
 
 class Encoding(IntEnum):
@@ -124,16 +126,20 @@ class ImageAssembler:
 
     def _add(self, header: ImageHeader, data: bytes) -> bool:
         """Append; whether the image is complete."""
-        begins = data.startswith(_JPEG_START)
-        wrong = len(self._content) + len(data) > header.size
-        if header.encoding is Encoding.JPEG:
-            # Within a JPEG these three bytes cannot occur: another one has begun.
-            wrong = wrong or begins != (not self._content)
+        first = not self._content
         self._content += data
         complete = len(self._content) == header.size
-        self._packet_bytes = self._packet_bytes or len(data)
-        if header.encoding is Encoding.RAW and not complete:
-            wrong = wrong or len(data) != self._packet_bytes
+        wrong = len(self._content) > header.size
+        if header.encoding is Encoding.JPEG:
+            # Within a JPEG these three bytes cannot occur: another one has begun.
+            wrong = wrong or data.startswith(_JPEG_START) != first
+            # The tables come first; what follows fills packets of one size, then a smaller one.
+            grows = len(data) > self._packet_bytes > 0 and len(data) > _FOOTER_BYTES
+            wrong = wrong or (grows and not first)
+            self._packet_bytes = 0 if first else len(data)
+        else:
+            self._packet_bytes = self._packet_bytes or len(data)
+            wrong = wrong or (len(data) != self._packet_bytes and not complete)
         if wrong:
             self.abandon()
         return complete and not wrong

@@ -436,7 +436,8 @@ def third_content() -> bytes:
 def test_jpegs_with_lost_packets_are_never_delivered(data: st.DataObject) -> None:
     images = [jpeg_packets(picture(number), chunk=200) for number in range(3)]
     contents = [b"".join(p.data for p in packets[1:]) for packets in images]
-    assert len({len(content) for content in contents}) == 3
+    # No two images end in the same place of a packet: a mixture has nobody's size.
+    assert len({len(packets[-2].data) for packets in images}) == 3
     packets = [packet for image in images for packet in image]
     lost = data.draw(st.sets(st.integers(0, len(packets) - 1)))
     assembler = ImageAssembler()
