@@ -151,6 +151,19 @@ def covered(source: Camera, target: Camera, pixels: Points) -> tuple[Points, NDA
     return found, shown & inside.all(axis=-1)
 
 
+def coverage(source: Camera, target: Camera) -> tuple[float, float]:
+    """Share of the target's image that the source shows, and source pixels per target pixel.
+
+    The second is per direction, in the middle of what is seen; NaN where nothing is.
+    """
+    where, seen = covered(source, target, _grid(target, 1))
+    down: Points = np.gradient(where, axis=0)
+    right: Points = np.gradient(where, axis=1)
+    area = np.abs(right[..., 0] * down[..., 1] - right[..., 1] * down[..., 0])
+    scale = float(np.sqrt(np.median(area[seen]))) if seen.any() else float("nan")
+    return float(seen.mean()), scale
+
+
 def _same(a: Camera, b: Camera) -> bool:
     """Whether two cameras show the same to a hundredth of a pixel, whatever they are called."""
     if (a.width, a.height, a.fisheye) != (b.width, b.height, b.fisheye):
@@ -168,14 +181,13 @@ class _Maps:
 
     def __init__(self, source: Camera, target: Camera) -> None:
         self._cv2 = cv2 = load_opencv()
-        where, seen = covered(source, target, _grid(target, 1))
-        self.missing = float(1 - seen.mean())
-        if not seen.any():
+        share, self.scale = coverage(source, target)
+        self.missing = 1 - share
+        if not share:
             raise ConfigurationError(
                 f"camera {source.name!r} shows nothing of what the networks' camera would; "
                 "its intrinsics are wrong"
             )
-        self.scale = _scale(where, seen)
         samples = 1 if self.scale <= _COARSE else _SUPERSAMPLING
         shrink = max(1, round(self.scale / samples)) if samples > 1 else 1
         self._shrink = shrink
@@ -230,14 +242,6 @@ def _grid(camera: Camera, samples: int) -> Points:
     u = (np.arange(camera.width * samples) + 0.5) / samples - 0.5
     v = (np.arange(camera.height * samples) + 0.5) / samples - 0.5
     return np.stack(np.meshgrid(u, v), axis=-1)
-
-
-def _scale(where: Points, seen: NDArray[np.bool_]) -> float:
-    """Source pixels per target pixel, in one direction, in the middle of what is seen."""
-    down: Points = np.gradient(where, axis=0)
-    right: Points = np.gradient(where, axis=1)
-    area = np.abs(right[..., 0] * down[..., 1] - right[..., 1] * down[..., 0])
-    return float(np.sqrt(np.median(area[seen])))
 
 
 def _unknown(source: bool, crop: _Crop | None) -> str:
