@@ -37,8 +37,10 @@ Clock = Callable[[], float]
 """Monotonic seconds."""
 
 SHORTEST_PATIENCE_S = 0.02
-"""Before this a command is not repeated: the host's own scheduling takes as long."""
+"""On top of what a command takes: the host's own scheduling may take as long."""
 LONGEST_PATIENCE_S = 2.0
+LONG = 512
+"""Bytes from which on a command's time on the line counts."""
 HELLO_INTERVAL_S = 0.05
 EVENTS_KEPT = 256
 
@@ -108,8 +110,9 @@ class Ticket:
 
 
 @dataclass(slots=True)
-class _RoundTrip:
-    """Smoothed time until an answer and its mean deviation (Jacobson and Karels, 1988)."""
+class _AnswerTime:
+    """Smoothed time that the oldest unanswered command of a kind is that, and its mean deviation
+    (after Jacobson and Karels, 1988)."""
 
     mean: float | None = None
     deviation: float = 0.0
@@ -122,8 +125,15 @@ class _RoundTrip:
         self.mean += (seconds - self.mean) / 8
 
     def patience(self, at_first: float) -> float:
-        expected = at_first if self.mean is None else self.mean + 4 * self.deviation
-        return min(max(expected, SHORTEST_PATIENCE_S), LONGEST_PATIENCE_S)
+        # Twice the mean, because one needless repetition delays what is sent behind it by as much.
+        expected = at_first if self.mean is None else 2 * self.mean + 4 * self.deviation
+        return min(expected + SHORTEST_PATIENCE_S, LONGEST_PATIENCE_S)
+
+
+def _kind(type_: Type, length: int) -> str:
+    if type_ in JOBS:
+        return "job"
+    return "long" if length >= LONG else "short"
 
 
 @dataclass(slots=True, eq=False)
@@ -147,8 +157,11 @@ class Channel:
     _order: int = 0
     _credit_used: int = 0
     _event_sequence: int | None = None
-    _immediate: _RoundTrip = field(default_factory=_RoundTrip)
-    _jobs: _RoundTrip = field(default_factory=_RoundTrip)
+    _progress: float = 0.0
+    """When a command was last answered or repeated: the oldest one has been that since then."""
+    _times: dict[str, _AnswerTime] = field(
+        default_factory=lambda: {kind: _AnswerTime() for kind in ("job", "long", "short")}
+    )
     _over: LinkError | None = None
     _broken: bool = False
 
@@ -174,8 +187,10 @@ class Channel:
             if not self._may_send(len(line)) and self.clock() >= deadline:
                 raise self._gave_up(type_)
         now = self.clock()
-        estimate = self._jobs if type_ in JOBS else self._immediate
-        patience = estimate.patience(0.1 + 2 * self._credit_used / self.line_rate)
+        at_first = 0.1 + 2 * (self._credit_used + len(line)) / self.line_rate
+        patience = self._times[_kind(type_, len(line))].patience(at_first)
+        if not self._open:
+            self._progress = now
         self._order += 1
         ticket = Ticket(
             type_, self._next_sequence(), line, deadline, now, now, patience, self._order
@@ -206,8 +221,11 @@ class Channel:
         if self._over is not None:
             raise self._over
         now = self.clock()
-        due = (min(t.deadline, t.last_sent + t.patience) for t in self._open.values())
-        wake = min(until, *due) if self._open else until
+        wake = until
+        if self._open:
+            oldest = next(iter(self._open.values()))
+            soonest = min(ticket.deadline for ticket in self._open.values())
+            wake = min(until, soonest, self._progress + oldest.patience)
         for message in self.parser.feed(self._get(wake - now)):
             self._take(message)
         if self._over is not None:
@@ -305,8 +323,11 @@ class Channel:
         self.counts.round_trip_s = now - ticket.first_sent
         self.counts.compute_s += answer.compute_us * 1e-6
         if ticket.last_sent == ticket.first_sent:  # else nobody knows which one was answered
-            (self._jobs if ticket.type in JOBS else self._immediate).add(now - ticket.first_sent)
+            took = now - max(ticket.first_sent, self._progress)
+            self._times[_kind(ticket.type, len(ticket.line))].add(took)
+            self._progress = now
             self._repeat_overtaken(ticket, now)
+        self._progress = now
 
     def _take_event(self, message: Message) -> None:
         if self._event_sequence is not None:
@@ -339,9 +360,16 @@ class Channel:
             if now >= ticket.deadline:
                 self.counts.timed_out += 1
                 self._drop(ticket, self._gave_up(ticket.type))
-            elif now >= ticket.last_sent + ticket.patience:
-                ticket.patience = min(2 * ticket.patience, LONGEST_PATIENCE_S)
-                self._repeat(ticket, now)
+        if not self._open:
+            return
+        oldest = next(iter(self._open.values()))
+        if now >= self._progress + oldest.patience:
+            # It travels behind everything that is under way.
+            per_byte = (self._times["long"].mean or 0.0) / self.info.payload_limit
+            longer = 2 * oldest.patience + per_byte * self._credit_used
+            oldest.patience = min(longer, LONGEST_PATIENCE_S)
+            self._progress = now
+            self._repeat(oldest, now)
 
     def _drop(self, ticket: Ticket, error: LinkError) -> None:
         ticket.error = error
