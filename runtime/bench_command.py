@@ -1,6 +1,7 @@
 """`gearshift bench`: what the scheduler and the engine add to a network, and how fast formats are.
 
-`bench scheduler` is here, `bench engines` in `bench_engines.py`. The contenders take turns in short
+`bench scheduler` is here, `bench engines` in `bench_engines.py`, `bench pipeline` in
+`bench_pipeline.py`. The contenders take turns in short
 blocks (`turns.py`); figures are medians over blocks, differences are taken within a turn.
 """
 
@@ -65,6 +66,7 @@ class SchedulerBench:
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the sub-commands of `gearshift bench`."""
     from gearshift.runtime.bench_engines import register_engines
+    from gearshift.runtime.bench_pipeline import register_pipeline
 
     benches = parser.add_subparsers(dest="bench", metavar="BENCH", required=True)
     text = "the scheduler against the bare engine, the engine against a bare InferenceSession"
@@ -84,6 +86,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     scheduler.add_argument("--json", action="store_true", help="print JSON instead of a table")
     scheduler.set_defaults(run=run_scheduler)
     register_engines(benches)
+    register_pipeline(benches)
 
 
 def run_scheduler(options: argparse.Namespace) -> int:

@@ -49,7 +49,7 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """A table of the file."""
 
 
-class EnginesSection(_Section):
+class EnginesSection(_Section, frozen=True):
     """What runs each network: `NAME` or `NAME:ARGUMENT`, such as `board:/dev/ttyUSB0`."""
 
     small: str | None = None
@@ -57,7 +57,7 @@ class EnginesSection(_Section):
     aux: str | None = None
 
 
-class EnsembleSection(_Section):
+class EnsembleSection(_Section, frozen=True):
     """name: of the zoo, or a TOML file of one's own. engine: runs every network that `engines`
     says nothing of; default what suits its file."""
 
@@ -71,7 +71,7 @@ class EnsembleSection(_Section):
         return chosen or self.engine
 
 
-class BudgetSection(_Section):
+class BudgetSection(_Section, frozen=True):
     """Moves the threshold in flight so that one of the two is held on average: the share of frames
     on large, or the time of the networks in milliseconds."""
 
@@ -79,7 +79,7 @@ class BudgetSection(_Section):
     mean_latency_ms: Positive | None = None
 
 
-class PolicySection(_Section):
+class PolicySection(_Section, frozen=True):
     """name: a policy, or FILE.py:NAME. threshold: a number, inf, -inf, or an operating point of
     the ensemble. filter: default the policy's own. max_gap_s, per_second, seed: see
     `PolicyOptions`."""
@@ -95,12 +95,10 @@ class PolicySection(_Section):
 
     def options(self) -> PolicyOptions:
         """As the scheduler takes them."""
-        return PolicyOptions(
-            max_gap_s=self.max_gap_s, per_second=self.per_second, seed=self.seed
-        )
+        return PolicyOptions(max_gap_s=self.max_gap_s, per_second=self.per_second, seed=self.seed)
 
 
-class LimitsSection(_Section):
+class LimitsSection(_Section, frozen=True):
     """rate_hz: frame rate that has to be held, default the source's. deadline_ms: from the start of
     inference; large is skipped where it would miss it; default one frame period of a live source,
     0: none. max_estimate_age_s: from capture; the state is `lost` after that. stall_ms: a network
@@ -114,7 +112,7 @@ class LimitsSection(_Section):
     profile: str | None = None
 
 
-class PresenceSection(_Section):
+class PresenceSection(_Section, frozen=True):
     """Whether anybody is in view. every: the auxiliary network runs after every so many frames,
     once their estimate is out, where the policy does not run it; 0: never. Nobody is taken to be
     there after `frames` probabilities in a row below `vanish`, somebody after as many above
@@ -126,7 +124,7 @@ class PresenceSection(_Section):
     frames: Annotated[int, msgspec.Meta(ge=1)] = 3
 
 
-class LogSection(_Section):
+class LogSection(_Section, frozen=True):
     """level: of messages on stderr. status: a line that is kept up to date ("line", on terminals),
     one from time to time ("log"), nothing ("off"). every_s: between two of the latter."""
 
@@ -135,13 +133,13 @@ class LogSection(_Section):
     every_s: Positive = 5.0
 
 
-class PrometheusSection(_Section):
+class PrometheusSection(_Section, frozen=True):
     """A metrics endpoint, http://127.0.0.1:PORT/metrics, on the loopback interface only."""
 
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 9464
 
 
-class FlightSections(_Section):
+class FlightSections(_Section, frozen=True):
     """Everything but what plug-ins define."""
 
     schema_version: int

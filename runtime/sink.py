@@ -104,12 +104,15 @@ class SinkPlugin:
     """What stands behind the name of a sink.
 
     options: the keys of its table in `flight.toml`, a frozen msgspec.Struct that forbids unknown
-    fields. make: from those to a sink that is not yet open; raises ConfigurationError.
+    fields. make: from those to a sink that is not yet open; raises ConfigurationError. patience_s:
+    how long a report may wait, so that several are written together and the processor is woken less
+    often; 0 where every report counts at once.
     """
 
     summary: str
     options: type[msgspec.Struct]
     make: Callable[[Any], Sink]
+    patience_s: float = 0.0
 
 
 def find_sink(name: str) -> SinkPlugin:

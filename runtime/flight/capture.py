@@ -1,4 +1,4 @@
-"""The capture thread: reads a source, keeps it alive, and lets only new, whole frames through."""
+"""Reading a source: keeps it alive and lets only new, whole frames through."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from gearshift.runtime.errors import (
     MissingExtraError,
     SourceError,
 )
-from gearshift.runtime.flight.channel import Channel
 from gearshift.runtime.flight.counts import CaptureCounts
 from gearshift.runtime.source import Source, SourceEnded
 from gearshift.runtime.types import Frame, Image
@@ -37,7 +36,7 @@ Prepare = Callable[[Frame], Frame]
 """Makes of a frame of the source's camera one for the networks; raises FrameError."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Available:
     """A frame that inference may take, and when it became available (monotonic ns)."""
 
@@ -56,7 +55,7 @@ class FrameGate:
         self._counts = counts
         self._time_ns: int | None = None
         self._image: Image | None = None
-        self._shape: tuple[int, ...] | None = None
+        self._row = b""
         self._complained = False
 
     def passes(self, frame: Frame, now_ns: int) -> bool:
@@ -66,14 +65,16 @@ class FrameGate:
             self.drop(f"frame {frame.sequence} is garbage: {problem}")
             return False
         self._complained = False
-        if frame.capture_time_ns == self._time_ns or self._is_same_picture(frame.image):
+        image = frame.image
+        # One row settles it for nearly every frame.
+        row = image[image.shape[0] // 2].tobytes()
+        last = self._image
+        if frame.capture_time_ns == self._time_ns or (
+            row == self._row and last is not None and np.array_equal(image, last)
+        ):
             self._counts.repeated += 1
             return False
-        self._time_ns, self._image, self._shape = (
-            frame.capture_time_ns,
-            frame.image,
-            frame.image.shape,
-        )
+        self._time_ns, self._image, self._row = frame.capture_time_ns, image, row
         return True
 
     def drop(self, problem: str) -> None:
@@ -87,7 +88,7 @@ class FrameGate:
         image = frame.image
         if image.ndim != 2 or image.dtype != np.uint8 or image.size == 0:
             return f"it is {image.shape} {image.dtype}, not (height, width) uint8"
-        if self._shape is not None and image.shape != self._shape:
+        if self._image is not None and image.shape != self._image.shape:
             return f"it is {image.shape[1]}x{image.shape[0]}, those before were not"
         if self._time_ns is not None and frame.capture_time_ns < self._time_ns:
             return "its time stamp went back"
@@ -95,41 +96,23 @@ class FrameGate:
             return "its time stamp lies in the future"
         return ""
 
-    def _is_same_picture(self, image: Image) -> bool:
-        last = self._image
-        if last is None or last.shape != image.shape:
-            return False
-        # One row settles it for nearly every frame.
-        middle = image.shape[0] // 2
-        return np.array_equal(image[middle], last[middle]) and np.array_equal(image, last)
-
 
 class Capture:
-    """Reads `source`, already open, until it ends or `stop` is called.
+    """Reads `source`, already open, for one thread at a time.
 
-    A source that fails or falls silent is closed and opened again until it is back; one that waits
-    for its reader (a recording) ends the flight instead. on_end: called from the thread, with
-    the error that ended it or None.
+    A live source that fails or falls silent is closed and opened again until it is back; a
+    recording that waits for its reader ends the flight instead.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        channel: Channel[Available],
-        prepare: Prepare,
-        on_end: Callable[[GearshiftError | None], None],
-    ) -> None:
+    def __init__(self, source: Source, prepare: Prepare) -> None:
         self.counts = CaptureCounts()
+        self.live = source.live
         self._source = source
-        self._live = source.live
-        self._channel = channel
         self._prepare = prepare
-        self._on_end = on_end
         self._gate = FrameGate(self.counts)
         self._stopping = threading.Event()
         self._away = False
-        self._turned_ns = 0
-        self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
+        self._turned_ns = self._heard_ns = time.monotonic_ns()
 
     @property
     def away(self) -> bool:
@@ -138,72 +121,74 @@ class Capture:
 
     @property
     def silent_s(self) -> float:
-        """Seconds since the thread last showed a sign of life."""
+        """Seconds since reading last showed a sign of life; a driver that hangs shows none."""
         return (time.monotonic_ns() - self._turned_ns) / 1e9
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._turned_ns = time.monotonic_ns()
-        self._thread.start()
+    def next(self) -> Available | None:
+        """The next new, whole frame, however long it takes; None after `stop`.
 
-    def stop(self, timeout_s: float) -> bool:
-        """Ask the thread to end; whether it did in time."""
-        self._stopping.set()
-        self._channel.close(discard=True)
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
-        return not self._thread.is_alive()
-
-    def _run(self) -> None:
-        error: GearshiftError | None = None
-        try:
-            while not self._stopping.is_set():
-                try:
-                    self._read_all()
-                except SourceEnded:
-                    return
-                except Exception as problem:
-                    # What is wrong with the configuration does not come right by itself.
-                    settled = isinstance(problem, ConfigurationError | MissingExtraError)
-                    if settled or not self._live:
-                        error = _known(problem)
-                        return
-                    self._lose(problem)
-                    self._reopen()
-        finally:
-            self._close()
-            self._on_end(error)
-
-    def _read_all(self) -> None:
-        silent_since = time.monotonic_ns()
+        Raises SourceEnded after the last one, and GearshiftError for what does not come right by
+        itself: a recording that fails, a configuration that does not fit.
+        """
         while not self._stopping.is_set():
-            frame: Frame | None = None
             try:
-                frame = self._source.read(READ_TIMEOUT_S)
-            except FrameError as problem:
-                self._gate.drop(str(problem))
+                available = self._read()
+                if available is not None:
+                    return available
+            except (SourceEnded, ConfigurationError, MissingExtraError):
+                raise
+            except Exception as problem:
+                if not self.live:
+                    raise _known(problem) from problem
+                self._lose(problem)
+                self._reopen()
+        return None
+
+    def drop(self, problem: str) -> None:
+        """Count a frame that was let through, but that the networks cannot take, as garbage."""
+        self._gate.drop(problem)
+
+    def stop(self) -> None:
+        """Let `next` return within the time-out of a read."""
+        self._stopping.set()
+
+    def close(self) -> None:
+        """Close the source, whatever it raises."""
+        try:
+            self._source.close()
+        except Exception as error:
+            logger.debug("the source could not be closed: %s", error)
+
+    def _read(self) -> Available | None:
+        """One read: a frame that is new and whole, or None."""
+        try:
+            frame = self._source.read(READ_TIMEOUT_S)
+        except FrameError as problem:
+            self._came()
+            self._gate.drop(str(problem))
+            return None
+        if frame is None:
             now_ns = self._turned_ns = time.monotonic_ns()
-            if frame is None:
-                if self._live and now_ns - silent_since > SILENCE_S * 1e9:
-                    raise SourceError(f"no frame for {SILENCE_S:g} s")
-                continue
-            silent_since = now_ns
-            self.counts.frames += 1
-            if self._away:
-                self._away = False
-                logger.warning("the source works again")
-            if self._live and not self._gate.passes(frame, now_ns):
-                continue
-            try:
-                prepared = self._prepare(frame)
-            except FrameError as problem:
-                if not self._live:
-                    raise
-                self._gate.drop(str(problem))
-                continue
-            dropped = self._channel.put(Available(prepared, now_ns))
-            if not self._stopping.is_set():
-                self.counts.replaced += dropped
+            if self.live and now_ns - self._heard_ns > SILENCE_S * 1e9:
+                raise SourceError(f"no frame for {SILENCE_S:g} s")
+            return None
+        now_ns = self._came()
+        if self.live and not self._gate.passes(frame, now_ns):
+            return None
+        try:
+            return Available(self._prepare(frame), now_ns)
+        except FrameError as problem:
+            self._gate.drop(str(problem))
+            return None
+
+    def _came(self) -> int:
+        """Something was read just now, be it garbage."""
+        now_ns = self._turned_ns = self._heard_ns = time.monotonic_ns()
+        self.counts.frames += 1
+        if self._away:
+            self._away = False
+            logger.warning("the source works again")
+        return now_ns
 
     def _lose(self, problem: Exception) -> None:
         self.counts.outages += 1
@@ -215,27 +200,22 @@ class Capture:
     def _reopen(self) -> None:
         pause_s = FIRST_PAUSE_S
         while True:
-            self._close()
+            self.close()
             if self._stopping.wait(pause_s):
                 return
             self._turned_ns = time.monotonic_ns()
             try:
                 self._source.open()
-                return
             except Exception as error:
                 # Whatever a driver raises while its device is away, it may come back.
                 logger.debug("the source cannot be opened: %s", error)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-
-    def _close(self) -> None:
-        try:
-            self._source.close()
-        except Exception as error:
-            logger.debug("the source could not be closed: %s", error)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            else:
+                self._heard_ns = time.monotonic_ns()
+                return
 
 
 def _known(problem: Exception) -> GearshiftError:
     if isinstance(problem, GearshiftError):
         return problem
-    logger.error("the source failed", exc_info=problem)
     return SourceError(f"the source failed: {type(problem).__name__}: {problem}")

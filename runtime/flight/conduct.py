@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import signal
 import sys
@@ -26,7 +27,6 @@ SWITCH_INTERVAL_S = 0.0005
 """How long a thread that serves a sink may keep the interpreter from inference; Python's own
 default is 5 ms, which is what the slowest frames would then take longer."""
 LONGEST_NAP_S = 1.0
-EXIT_STUCK = 1
 
 UNIT = """\
 [Unit]
@@ -103,32 +103,20 @@ def _attend(
     stdout = any(getattr(sink.options, "path", None) == "-" for sink in config.sinks)
     mode = status_mode(log.status, estimates_on_stdout=stdout)
     display = StatusLine() if mode == "line" else StatusLog()
-    show_every = LINE_EVERY_S if mode == "line" else log.every_s
+    show_every_s = LINE_EVERY_S if mode == "line" else log.every_s
+    nap_s = min(show_every_s, LONGEST_NAP_S, supervisor.watchdog_s or LONGEST_NAP_S)
     reader = StatusReader(flight)
-    started = shown = told = time.monotonic()
-    naps = [show_every, LONGEST_NAP_S, supervisor.watchdog_s or LONGEST_NAP_S]
-    interrupted = False
+    now = time.monotonic()
+    until = math.inf if seconds is None else now + seconds
+    shown = told = now
     try:
-        while True:
-            nap = min(naps)
-            if seconds is not None:
-                nap = min(nap, started + seconds - time.monotonic())
-            for number in wakeups.wait(nap):
-                if number == ENDED:
-                    return
-                if number == signal.SIGHUP:
-                    logger.warning("the terminal went away; the flight goes on")
-                    continue
-                if number in (signal.SIGTERM, signal.SIGINT):
-                    interrupted = True
-            if interrupted:
-                return
+        while now < until and not _over(wakeups.wait(min(nap_s, until - now))):
             now = time.monotonic()
-            if seconds is not None and now - started >= seconds:
-                return
-            if supervisor.watchdog_s is not None and flight.healthy:
+            if flight.healthy:
                 supervisor.alive()
-            if now - shown >= show_every:
+            if not flight.live and flight.outboxes and all(b.stopped for b in flight.outboxes):
+                return  # nobody is left to read the rest of the recording
+            if now - shown >= show_every_s:
                 shown = now
                 text = reader.read().line()
                 if mode != "off":
@@ -139,6 +127,13 @@ def _attend(
     finally:
         if mode != "off":
             display.close()
+
+
+def _over(numbers: bytes) -> bool:
+    """Whether what woke the main thread ends the flight."""
+    if signal.SIGHUP in numbers:
+        logger.warning("the terminal went away; the flight goes on")
+    return any(number in (ENDED, signal.SIGTERM, signal.SIGINT) for number in numbers)
 
 
 def _leave(code: int) -> None:

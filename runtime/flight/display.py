@@ -44,11 +44,14 @@ class StatusLine:
 
 
 class StatusLog:
-    """Lines in the log."""
+    """Lines in the log, whatever the level of other messages: they were asked for."""
+
+    def __init__(self) -> None:
+        logger.setLevel(logging.INFO)
 
     def show(self, text: str) -> None:
-        """Log the line; it was asked for, whatever the level of other messages."""
-        logger.log(max(logging.INFO, logger.getEffectiveLevel()), "%s", text)
+        """Log the line."""
+        logger.info("%s", text)
 
     def close(self) -> None:
         """Nothing to leave behind."""

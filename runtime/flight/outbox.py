@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from dataclasses import dataclass
 
 from gearshift.runtime.errors import GearshiftError, SinkError, SinkStoppedError
@@ -15,17 +16,24 @@ logger = logging.getLogger(__name__)
 
 CAPACITY = 64
 """Two seconds at 30 Hz; a sink that is further behind loses the oldest reports."""
+BATCH = 8
+"""Reports that a patient sink is given at once. It is woken by the last of them, right after that
+one was published, when inference has nothing to do."""
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class NamedSink:
-    """A sink, what to call it, and whether the flight may start without it."""
+    """A sink, what to call it, and whether the flight may start without it.
+
+    patience_s: how long reports may wait to be written together, see `SinkPlugin`.
+    """
 
     name: str
     sink: Sink
     required: bool = True
+    patience_s: float = 0.0
 
 
 class Outbox:
@@ -39,12 +47,18 @@ class Outbox:
         self.counts = SinkCounts()
         self._named = named
         self._sink = named.sink
-        self._channel: Channel[Report] = Channel(CAPACITY, lossless=lossless)
+        patient = named.patience_s > 0
+        self._channel: Channel[Report] = Channel(
+            CAPACITY, batch=BATCH if patient else 1, lossless=lossless
+        )
+        self._timeout_s = named.patience_s if patient else -1
+        self._taken: deque[Report] = deque()
         self._opened = threading.Event()
         self._stopping = threading.Event()
         self._opening_error: GearshiftError | None = None
         self._problem = ""
         self._problem_lasts = False
+        self._stopped = False
         self._thread: threading.Thread | None = None
 
     def start(self, info: FlightInfo) -> None:
@@ -66,7 +80,9 @@ class Outbox:
 
     def put(self, report: Report) -> None:
         """Hand over a report."""
-        self.counts.dropped += self._channel.put(report)
+        dropped = self._channel.put(report)
+        if dropped:
+            self.counts.dropped += dropped
 
     def stop(self) -> None:
         """Let nothing more in; what is there is still written."""
@@ -82,14 +98,14 @@ class Outbox:
             return True
         self._thread.join(timeout_s)
         if self._thread.is_alive():
-            self.counts.dropped += self._channel.close(discard=True)
+            self.counts.dropped += self._channel.close(discard=True) + len(self._taken)
             return False
         return True
 
     @property
-    def waiting(self) -> int:
-        """Reports that are not yet written."""
-        return len(self._channel)
+    def stopped(self) -> bool:
+        """Whether the sink gave up for the rest of the flight."""
+        return self._stopped
 
     @property
     def problem(self) -> str:
@@ -119,29 +135,33 @@ class Outbox:
             if not self._problem_lasts:
                 pause_s = FIRST_PAUSE_S
             if self._stopping.wait(pause_s):
-                self.counts.dropped += self._channel.close(discard=True)
+                self.counts.dropped += self._channel.close(discard=True) + len(self._taken)
                 return
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def _write_all(self) -> None:
+        taken, write, counts = self._taken, self._sink.write, self.counts
         while True:
-            report = self._channel.take()
-            if report is not None:
+            if not taken:
+                taken.extend(self._channel.take(self._timeout_s))
+            while taken:
+                report = taken.popleft()
                 try:
-                    self._sink.write(report)
+                    write(report)
                 except Exception:
-                    self.counts.dropped += 1
+                    counts.dropped += 1
                     raise
-                self.counts.written += 1
+                counts.written += 1
                 if self._problem:
                     self._works()
 
     def _drain(self) -> None:
         """Take reports from producers that would wait, for a sink that will not come back."""
+        self._stopped = True
+        self.counts.dropped += len(self._taken)
         try:
             while True:
-                if self._channel.take() is not None:
-                    self.counts.dropped += 1
+                self.counts.dropped += len(self._channel.take())
         except ChannelClosedError:
             return
 

@@ -1,7 +1,10 @@
-"""The flight's threads: capture -> newest frame -> inference -> one outbox per sink.
+"""The flight's threads: capture, inference, and one outbox per sink; nobody waits for the slower.
 
-Capture, inference and output overlap; nobody waits for somebody slower. A watchdog thread says
-`lost` when no frame comes or no network answers, and leaves networks behind that do not return.
+Two threads take turns. The one that has read a frame runs inference on it at once, and the other
+one takes over reading: capture and inference overlap, and yet no frame waits for a thread to wake
+up, which takes longer than everything else that a flight adds to its networks. A frame that comes
+while inference is busy waits, and is replaced by the next. A watchdog thread says `lost` when no
+frame comes or no network answers, and leaves networks behind that do not return.
 """
 
 from __future__ import annotations
@@ -17,29 +20,29 @@ from gearshift.runtime.ensemble import Ensemble
 from gearshift.runtime.errors import FrameError, GearshiftError
 from gearshift.runtime.flight.budget import ThresholdController
 from gearshift.runtime.flight.capture import Available, Capture, Prepare
-from gearshift.runtime.flight.channel import Channel, ChannelClosedError
 from gearshift.runtime.flight.counts import InferenceCounts
 from gearshift.runtime.flight.guard import AbandonedError, GuardedEngine
 from gearshift.runtime.flight.outbox import NamedSink, Outbox
 from gearshift.runtime.flight.state import FlightStateMachine, PresenceRule
+from gearshift.runtime.policy import Probe
 from gearshift.runtime.portable import softmax
 from gearshift.runtime.scheduler import Scheduler
 from gearshift.runtime.sink import FlightInfo, FlightState, Report
-from gearshift.runtime.source import Source
+from gearshift.runtime.source import Source, SourceEnded
 from gearshift.runtime.types import Estimate, EstimateFlag, Frame, NetworkRole
 
 logger = logging.getLogger(__name__)
 
 NS_PER_S = 1_000_000_000
-WATCHDOG_S = 0.05
+WATCHDOG_S = 0.1
 """How late the watchdog may notice that a network does not return."""
 REPEAT_S = 0.5
 """How often a state is repeated while no estimate comes; MAVLink wants to hear once a second."""
 SINK_OPEN_S = 10.0
 UNHEALTHY_S = 5.0
 """A thread that shows no sign of life for so long is stuck."""
-CAPTURE_STOP_S = 0.35
-INFERENCE_STOP_S = 0.1
+WORKERS_STOP_S = 0.4
+WATCHDOG_STOP_S = 0.1
 SINKS_STOP_S = 0.35
 """Together below the second in which a flight has to end."""
 SINKS_FINISH_S = 5.0
@@ -111,27 +114,36 @@ class Flight:
             for engine in (ensemble.aux, ensemble.small, ensemble.large)
             if isinstance(engine, GuardedEngine)
         ]
-        aux_is_free = scheduler.policy.probe != NetworkRole.AUX
+        aux_is_free = scheduler.policy.probe is not Probe.AUX
         self._aux = ensemble.aux if aux_is_free and self.limits.presence_every else None
         self._info = info
         self._controller = controller
         self._observer = observer
         self._on_end = on_end
-        self.outboxes = [Outbox(sink, lossless=not self.live) for sink in sinks]
-        self._frames: Channel[Available] = Channel(1, lossless=not self.live)
-        self.capture = Capture(source, self._frames, prepare, self._source_ended)
-        self._machine = FlightStateMachine(
-            self.limits.max_estimate_age_ns, self.limits.presence
-        )
+        # Those that are woken at once come last: nobody else's report waits for that.
+        ordered = sorted(sinks, key=lambda sink: sink.patience_s, reverse=True)
+        self.outboxes = [Outbox(sink, lossless=not self.live) for sink in ordered]
+        self.capture = Capture(source, prepare)
+        self._machine = FlightStateMachine(self.limits.max_estimate_age_ns, self.limits.presence)
         # Guards the state and the order of reports; held for microseconds.
         self._publishing = threading.Lock()
         self._published_ns = time.monotonic_ns()
         self._value_ns = 0
         self._busy_since_ns = 0
-        self._generation = 0
+        self._since_presence = 0
+        # The two roles that the threads take in turn; that of inference is replaced by a new one
+        # when its holder is left behind.
+        self._reading = threading.Lock()
+        self._inferring = threading.Lock()
+        self._newest: Available | None = None
+        self._handing_over = threading.Lock()
+        self._over = False
         self._stopping = threading.Event()
+        # What the watchdog sleeps on; an Event would cost it more than what it looks at.
+        self._landed = threading.Lock()
+        self._landed.acquire()
         self._ended = threading.Event()
-        self._worker: threading.Thread | None = None
+        self._workers: list[threading.Thread] = []
         self._watchdog = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     @property
@@ -163,7 +175,7 @@ class Flight:
             self._stop_sinks(SINKS_STOP_S)
             raise
         self._start_worker()
-        self.capture.start()
+        self._start_worker()
         if self.live:
             self._watchdog.start()
 
@@ -179,18 +191,17 @@ class Flight:
         """
         finished = self._ended.is_set()
         self._stopping.set()
+        self._landed.release()
+        self.capture.stop()
         clean = True
-        if not self.capture.stop(CAPTURE_STOP_S):
-            logger.warning("the source does not return; left behind")
-            clean = False
-        worker = self._worker
-        if worker is not None:
-            worker.join(INFERENCE_STOP_S)
+        until = time.monotonic() + WORKERS_STOP_S
+        for worker in self._workers:
+            worker.join(max(until - time.monotonic(), 0.0))
             if worker.is_alive():
-                logger.warning("a network does not return; left behind")
+                logger.warning("the source or a network does not return; left behind")
                 clean = False
         if self._watchdog.is_alive():
-            self._watchdog.join(INFERENCE_STOP_S)
+            self._watchdog.join(WATCHDOG_STOP_S)
         patience_s = SINKS_STOP_S
         if finished:
             patience_s = SINKS_FINISH_S if self.live else math.inf
@@ -208,39 +219,92 @@ class Flight:
                 clean = False
         return clean
 
-    def _source_ended(self, error: GearshiftError | None) -> None:
-        """In the capture thread: let inference finish what it has, then say so."""
-        self.error = error
-        self._frames.close()
-
     def _start_worker(self) -> None:
-        self._worker = threading.Thread(
-            target=self._infer, args=(self._generation,), name="inference", daemon=True
-        )
-        self._worker.start()
+        name = f"flight {len(self._workers) + 1}"
+        worker = threading.Thread(target=self._work, name=name, daemon=True)
+        self._workers.append(worker)
+        worker.start()
 
-    def _infer(self, generation: int) -> None:
-        since_presence = 0
+    def _work(self) -> None:
         try:
             while True:
-                available = self._frames.take()
-                if available is None:
-                    continue
-                self._busy_since_ns = time.monotonic_ns()
-                self._process(available)
-                since_presence += 1
-                if self._aux is not None and since_presence >= self.limits.presence_every:
-                    since_presence = 0
-                    self._look_for_somebody(available.frame)
-                self._busy_since_ns = 0
+                found = self._read()
+                if found is None:
+                    return
+                self._infer(*found)
         except AbandonedError:
             logger.warning("the network that was left behind has returned")
-        except ChannelClosedError:
-            self._end()
         except Exception as error:
-            logger.exception("inference failed")
-            self.error = GearshiftError(f"inference failed: {error}")
+            if not isinstance(error, GearshiftError):
+                logger.exception("the flight failed")
+                error = GearshiftError(f"the flight failed: {error}")
+            self.error = error
+            self._over = True
             self._end()
+
+    def _read(self) -> tuple[Available, threading.Lock] | None:
+        """Read until there is a frame that inference is free for, and take both; None: the end."""
+        with self._reading:
+            while not self._over:
+                try:
+                    available = self.capture.next()
+                except SourceEnded:
+                    available = None
+                if available is None:
+                    self._over = True
+                    self.capture.close()
+                    self._wait_for_inference()
+                    self._end()
+                    break
+                role = self._inferring if self.live else self._wait_for_inference()
+                if not self.live:
+                    return available, role
+                if role.acquire(blocking=False):
+                    if self._newest is not None:
+                        self._replace(None)
+                    return available, role
+                self._replace(available)
+                # Inference may have looked for a frame and let go of its role in between.
+                if role.acquire(blocking=False):
+                    newest = self._take_newest()
+                    if newest is not None:
+                        return newest, role
+                    role.release()
+        return None
+
+    def _wait_for_inference(self) -> threading.Lock:
+        """Take the role of inference once whoever has it is through, or was left behind."""
+        while True:
+            role = self._inferring
+            if role.acquire(timeout=WATCHDOG_S) or self._stopping.is_set():
+                return role
+
+    def _infer(self, available: Available, role: threading.Lock) -> None:
+        """Process a frame, and what came in the meantime, in the role of inference."""
+        current: Available | None = available
+        while current is not None:
+            self._busy_since_ns = time.monotonic_ns()
+            self._process(current)
+            self._look_for_somebody(current.frame)
+            self._busy_since_ns = 0
+            current = self._take_newest()
+            if current is None:
+                role.release()
+                if self._newest is not None and role.acquire(blocking=False):
+                    current = self._take_newest()
+                    if current is None:
+                        role.release()
+
+    def _replace(self, available: Available | None) -> None:
+        """Let a frame wait in place of the one that does."""
+        with self._handing_over:
+            self.capture.counts.replaced += self._newest is not None
+            self._newest = available
+
+    def _take_newest(self) -> Available | None:
+        with self._handing_over:
+            newest, self._newest = self._newest, None
+            return newest
 
     def _end(self) -> None:
         if not self._ended.is_set():
@@ -257,10 +321,7 @@ class Flight:
         try:
             estimate = self.scheduler.process(frame)
         except FrameError as error:
-            if not self.live:
-                raise
-            counts.garbage += 1
-            logger.warning("frame %d dropped: %s", frame.sequence, error)
+            self.capture.drop(str(error))
             return
         outputs = self.scheduler.outputs
         if estimate.answered is not None:
@@ -301,8 +362,13 @@ class Flight:
         counts.stale += valid and not fresh
 
     def _look_for_somebody(self, frame: Frame) -> None:
-        """Ask the auxiliary network, after the estimate is out, whether anybody is in view."""
-        assert self._aux is not None
+        """Now and then, ask the auxiliary network whether anybody is in view."""
+        if self._aux is None:
+            return
+        self._since_presence += 1
+        if self._since_presence < self.limits.presence_every:
+            return
+        self._since_presence = 0
         try:
             scores = self._aux.run(frame.image)
         except GearshiftError as error:
@@ -315,7 +381,7 @@ class Flight:
 
     def _watch(self) -> None:
         """The watchdog of a live flight."""
-        while not self._stopping.wait(self._pause_s()):
+        while not self._landed.acquire(timeout=self._pause_s()):
             with self._publishing:
                 now = time.monotonic_ns()
                 before = self._machine.state
@@ -348,5 +414,5 @@ class Flight:
                     engine.network.name,
                     self.limits.stall_ns // 1_000_000,
                 )
-                self._generation += 1
+                self._inferring = threading.Lock()
                 self._start_worker()

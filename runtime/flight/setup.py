@@ -6,10 +6,11 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
+from gearshift.runtime.camera_file import read_camera
 from gearshift.runtime.deadline import DeadlineMonitor
 from gearshift.runtime.ensemble import (
     Ensemble,
@@ -71,7 +72,9 @@ def build_flight(
         warm_up(ensemble)
         source.open()
         try:
-            flight = _put_together(config, policy, guarded(ensemble), source, observer, on_end)
+            flight = _put_together(
+                config, policy, guarded(ensemble), source, observer=observer, on_end=on_end
+            )
         except GearshiftError:
             source.close()
             raise
@@ -159,8 +162,6 @@ def source_camera(config: FlightConfig, source: Source) -> Camera | None:
     if config.source.camera is None:
         return source.camera
     try:
-        from gearshift.runtime.camera_file import read_camera
-
         return read_camera(config.source.camera)
     except ConfigurationError as error:
         raise config.document.error(("source", "camera"), str(error)) from error
@@ -199,6 +200,7 @@ def _put_together(
     policy: Policy,
     ensemble: Ensemble,
     source: Source,
+    *,
     observer: Observer | None,
     on_end: Callable[[], None],
 ) -> Flight:
@@ -239,7 +241,10 @@ def _put_together(
     return Flight(
         source,
         scheduler,
-        [NamedSink(c.name, c.plugin.make(c.options), c.required) for c in config.sinks],
+        [
+            NamedSink(c.name, c.plugin.make(c.options), c.required, c.plugin.patience_s)
+            for c in config.sinks
+        ],
         info,
         limits=flight_limits(config),
         prepare=Viewer(view, source_camera(config, source)),

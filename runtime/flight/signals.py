@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -46,7 +47,8 @@ class Wakeups:
 
     def end(self) -> None:
         """Wake the main thread from another one."""
-        os.write(self._write, bytes([ENDED]))
+        with suppress(OSError):  # it is awake when the pipe is full, and gone when it is closed
+            os.write(self._write, bytes([ENDED]))
 
     def wait(self, timeout_s: float) -> bytes:
         """The numbers of the signals that came, ENDED among them; empty when none came in time."""

@@ -1,6 +1,7 @@
 """What a consumer may assume: fresh and in view, fresh but nobody there, or lost.
 
-A pure state machine over monotonic times; the threads around it only tell it what happened and when.
+A pure state machine over monotonic times; the threads around it only tell it what happened, and
+when.
 """
 
 from __future__ import annotations
@@ -42,10 +43,7 @@ class Presence:
     def update(self, probability: float) -> None:
         """Take in the probability that a person is in view."""
         rule = self._rule
-        if self.somebody:
-            contradicts = probability < rule.vanish
-        else:
-            contradicts = probability > rule.appear
+        contradicts = probability < rule.vanish if self.somebody else probability > rule.appear
         self._against = self._against + 1 if contradicts else 0
         if self._against >= rule.frames:
             self.somebody = not self.somebody

@@ -139,4 +139,5 @@ PLUGIN = SinkPlugin(
     summary="MCAP recording of every frame and decision, synced every half second",
     options=RecorderOptions,
     make=Recorder,
+    patience_s=0.3,
 )
