@@ -39,6 +39,12 @@ uint32_t gs_kernel_rows(const gs_layer *layer)
     return layer->kind == GS_LAYER_CONNECTED ? layer->out_channels : layer->out_height;
 }
 
+uint32_t gs_kernel_row_bytes(const gs_layer *layer)
+{
+    return layer->kind == GS_LAYER_CONNECTED ? (uint32_t)sizeof(int32_t)
+                                             : layer->out_width * layer->out_channels;
+}
+
 static void fill(uint8_t *to, uint32_t bytes)
 {
     for (uint32_t i = 0; i < bytes; i++) {
@@ -85,8 +91,8 @@ static void convolve(const gs_layer *layer, const uint8_t *input, void *output, 
                      uint32_t end, uint8_t *scratch)
 {
     uint32_t size = patch_bytes(layer), channels = layer->out_channels;
+    uint8_t *out = output;
     for (uint32_t row = begin; row < end; row++) {
-        uint8_t *out = (uint8_t *)output + (size_t)row * layer->out_width * channels;
         for (uint32_t column = 0; column < layer->out_width; column++, out += channels) {
             const uint8_t *restrict x = gather(layer, input, row, column, scratch);
             uint32_t channel = 0;
@@ -127,8 +133,8 @@ static void convolve_depthwise(const gs_layer *layer, const uint8_t *input, void
 {
     uint32_t channels = layer->out_channels, kernel = layer->kernel, area = kernel * kernel;
     int32_t *acc = (int32_t *)(void *)scratch;
+    uint8_t *out = output;
     for (uint32_t row = begin; row < end; row++) {
-        uint8_t *out = (uint8_t *)output + (size_t)row * layer->out_width * channels;
         for (uint32_t column = 0; column < layer->out_width; column++, out += channels) {
             for (uint32_t channel = 0; channel < channels; channel++) {
                 acc[channel] = 0;
@@ -159,8 +165,8 @@ static void pool(const gs_layer *layer, const uint8_t *input, void *output, uint
 {
     (void)scratch;
     uint32_t channels = layer->out_channels, pitch = layer->width * channels;
+    uint8_t *restrict out = output;
     for (uint32_t row = begin; row < end; row++) {
-        uint8_t *restrict out = (uint8_t *)output + (size_t)row * layer->out_width * channels;
         for (uint32_t column = 0; column < layer->out_width; column++, out += channels) {
             const uint8_t *corner = input + (size_t)row * layer->stride * pitch +
                                     (size_t)column * layer->stride * channels;
@@ -181,14 +187,14 @@ static void connect(const gs_layer *layer, const uint8_t *input, void *output, u
 {
     (void)scratch;
     uint32_t size = layer->height * layer->width * layer->in_channels;
-    int32_t *out = (int32_t *)output;
+    int32_t *out = output;
     for (uint32_t channel = begin; channel < end; channel++) {
         const int8_t *weights = layer->weights + (size_t)channel * size;
         int32_t acc = 0;
         for (uint32_t i = 0; i < size; i++) {
             acc += input[i] * weights[i];
         }
-        out[channel] = acc + layer->bias[channel];
+        *out++ = acc + layer->bias[channel];
     }
 }
 

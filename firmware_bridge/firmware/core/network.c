@@ -3,23 +3,27 @@
 #include "gearshift/network.h"
 
 typedef struct job {
-    const gs_layer *layer;
-    gs_kernel kernel;
+    gs_layer layer;
+    gs_layer pooling; /* of the rows that are pooled at once; only where `pools` */
+    const gs_kernels *kernels;
     const uint8_t *input;
-    void *output;
+    uint8_t *output;
     uint8_t *scratch;
     uint32_t scratch_bytes;
     uint32_t cores;
+    uint32_t rows;
+    uint32_t row_bytes;
+    uint8_t pools;
 } job;
+
+typedef struct demand {
+    uint32_t activations; /* of all pairs of neighbours, the largest */
+    uint32_t scratch;     /* per core */
+} demand;
 
 static uint32_t aligned(uint32_t bytes)
 {
     return (bytes + 7u) & ~7u;
-}
-
-static uint32_t output_bytes(const gs_layer *layer)
-{
-    return layer->out_height * layer->out_width * layer->out_channels;
 }
 
 static uint32_t input_bytes(const gs_layer *layer)
@@ -27,48 +31,99 @@ static uint32_t input_bytes(const gs_layer *layer)
     return layer->height * layer->width * layer->in_channels;
 }
 
-typedef struct demand {
-    uint32_t activations; /* of all pairs of neighbours, the largest */
-    uint32_t scratch;     /* per core */
-} demand;
+/* Whether pooling at `index` can be done on a few rows of the layer before it at a time, without
+ * computing any of them twice. */
+static int pools_rows(const gs_network *network, uint32_t index, const gs_layer *before)
+{
+    if (index >= network->layers || before->kind == GS_LAYER_POOL) {
+        return 0;
+    }
+    gs_layer pooling = gs_network_layer(network, index);
+    return pooling.kind == GS_LAYER_POOL && pooling.stride >= pooling.kernel;
+}
 
-static demand demand_of(const gs_network *network)
+/* What computes the layer at `index`, together with the pooling behind it where `fuses`. Its input,
+ * output and scratch are left open. */
+static job job_of(const gs_network *network, uint32_t index, int fuses)
+{
+    job item = {.layer = gs_network_layer(network, index)};
+    const gs_layer *last = &item.layer;
+    item.pools = (uint8_t)(fuses && pools_rows(network, index + 1, &item.layer));
+    item.scratch_bytes = gs_kernel_scratch_bytes(&item.layer);
+    if (item.pools) {
+        item.pooling = gs_network_layer(network, index + 1);
+        last = &item.pooling;
+        item.scratch_bytes += aligned(item.pooling.kernel * gs_kernel_row_bytes(&item.layer));
+    }
+    item.rows = gs_kernel_rows(last);
+    item.row_bytes = gs_kernel_row_bytes(last);
+    return item;
+}
+
+static int is_last(const gs_network *network, uint32_t index, const job *item)
+{
+    return index + 1u + item->pools == network->layers;
+}
+
+static demand demand_of(const gs_network *network, int fuses)
 {
     demand need = {0, 0};
-    for (uint32_t index = 0; index < network->layers; index++) {
-        gs_layer layer = gs_network_layer(network, index);
-        uint32_t input = index > 0 || network->halves ? aligned(input_bytes(&layer)) : 0;
-        uint32_t output = index < network->layers - 1 ? aligned(output_bytes(&layer)) : 0;
-        uint32_t scratch = gs_kernel_scratch_bytes(&layer);
+    for (uint32_t index = 0; index < network->layers;) {
+        job item = job_of(network, index, fuses);
+        uint32_t input = index > 0 || network->halves ? aligned(input_bytes(&item.layer)) : 0;
+        uint32_t output = is_last(network, index, &item) ? 0 : aligned(item.rows * item.row_bytes);
         need.activations = input + output > need.activations ? input + output : need.activations;
-        need.scratch = scratch > need.scratch ? scratch : need.scratch;
+        need.scratch = item.scratch_bytes > need.scratch ? item.scratch_bytes : need.scratch;
+        index += 1u + item.pools;
     }
     return need;
 }
 
+static uint32_t arena_bytes(const gs_network *network, uint32_t cores, int fuses)
+{
+    demand need = demand_of(network, fuses);
+    return need.activations + need.scratch * (cores == 0 ? 1 : cores);
+}
+
 uint32_t gs_network_arena_bytes(const gs_network *network, uint32_t cores)
 {
-    demand need = demand_of(network);
-    return need.activations + need.scratch * (cores == 0 ? 1 : cores);
+    return arena_bytes(network, cores, 1);
+}
+
+uint32_t gs_network_whole_arena_bytes(const gs_network *network, uint32_t cores)
+{
+    return arena_bytes(network, cores, 0);
 }
 
 static void work(void *argument, uint32_t core)
 {
     const job *item = argument;
-    uint64_t rows = gs_kernel_rows(item->layer);
+    uint64_t rows = item->rows;
     uint32_t begin = (uint32_t)(rows * core / item->cores);
     uint32_t end = (uint32_t)(rows * (core + 1u) / item->cores);
-    if (begin < end) {
-        item->kernel(item->layer, item->input, item->output, begin, end,
-                     item->scratch + (size_t)core * item->scratch_bytes);
+    uint8_t *scratch = item->scratch + (size_t)core * item->scratch_bytes;
+    uint8_t *output = item->output + (size_t)begin * item->row_bytes;
+    gs_kernel kernel = item->kernels->by_kind[item->layer.kind];
+    if (begin >= end) {
+        return;
+    }
+    if (!item->pools) {
+        kernel(&item->layer, item->input, output, begin, end, scratch);
+        return;
+    }
+    uint8_t *rows_to_pool = scratch + gs_kernel_scratch_bytes(&item->layer);
+    for (uint32_t row = begin; row < end; row++, output += item->row_bytes) {
+        uint32_t first = row * item->pooling.stride;
+        kernel(&item->layer, item->input, rows_to_pool, first, first + item->pooling.kernel, scratch);
+        item->kernels->by_kind[GS_LAYER_POOL](&item->pooling, rows_to_pool, output, 0, 1, scratch);
     }
 }
 
-static gs_status run_layer(const gs_network *network, const gs_machine *machine, uint32_t index,
-                           job *item)
+static gs_status run_job(const gs_network *network, const gs_machine *machine, uint32_t index,
+                         job *item)
 {
     if (machine->override != 0) {
-        gs_status status = machine->override(machine->context, network, index, item->layer,
+        gs_status status = machine->override(machine->context, network, index, &item->layer,
                                              item->input, item->output);
         if (status != GS_NO_NETWORK) {
             return status;
@@ -87,41 +142,41 @@ static gs_status run_layer(const gs_network *network, const gs_machine *machine,
 gs_status gs_network_run(const gs_network *network, const gs_machine *machine, const uint8_t *frame,
                          int32_t *outputs)
 {
-    const gs_kernels *kernels = machine->kernels != 0 ? machine->kernels : &gs_portable_kernels;
-    demand need = demand_of(network);
-    job item = {
-        .scratch = machine->arena,
-        .scratch_bytes = need.scratch,
-        .cores = machine->cores == 0 ? 1 : machine->cores,
-    };
-    uint64_t scratch_bytes = (uint64_t)need.scratch * item.cores;
+    int fuses = machine->observer == 0 && machine->override == 0;
+    uint32_t cores = machine->cores == 0 ? 1 : machine->cores;
+    demand need = demand_of(network, fuses);
+    uint64_t scratch_bytes = (uint64_t)need.scratch * cores;
     if (scratch_bytes + need.activations > machine->arena_bytes) {
         return GS_NO_SPACE;
     }
     uint8_t *low = machine->arena + scratch_bytes, *high = low + need.activations;
+    const uint8_t *input = frame;
     int next_is_low = 1;
-    item.input = frame;
     if (network->halves) {
         gs_halve(frame, network->height, network->width, low);
-        item.input = low;
+        input = low;
         next_is_low = 0;
     }
-    for (uint32_t index = 0; index < network->layers; index++) {
-        gs_layer layer = gs_network_layer(network, index);
-        int last = index == network->layers - 1;
-        uint32_t bytes = last ? 4u * layer.out_channels : output_bytes(&layer);
-        item.layer = &layer;
-        item.kernel = kernels->by_kind[layer.kind];
-        item.output = last ? (void *)outputs : next_is_low ? low : high - aligned(bytes);
-        gs_status status = run_layer(network, machine, index, &item);
+    for (uint32_t index = 0; index < network->layers;) {
+        job item = job_of(network, index, fuses);
+        uint32_t bytes = item.rows * item.row_bytes;
+        uint8_t *activation = next_is_low ? low : high - aligned(bytes);
+        item.kernels = machine->kernels != 0 ? machine->kernels : &gs_portable_kernels;
+        item.input = input;
+        item.output = is_last(network, index, &item) ? (uint8_t *)outputs : activation;
+        item.scratch = machine->arena;
+        item.scratch_bytes = need.scratch;
+        item.cores = cores;
+        gs_status status = run_job(network, machine, index, &item);
         if (status != GS_OK) {
             return status;
         }
         if (machine->observer != 0) {
-            machine->observer(machine->context, index, &layer, item.output, bytes);
+            machine->observer(machine->context, index, &item.layer, item.output, bytes);
         }
-        item.input = item.output;
+        input = item.output;
         next_is_low = !next_is_low;
+        index += 1u + item.pools;
     }
     return GS_OK;
 }

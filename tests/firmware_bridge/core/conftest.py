@@ -99,13 +99,15 @@ class Core:
         frame: Image,
         cores: int = 1,
         missing_bytes: int = 0,
-        room: int = 1 << 20,
+        *,
+        observed: bool = True,
     ) -> Run:
-        """Run an image on a frame; missing_bytes: how much the arena is too small."""
+        """Run an image on a frame; missing_bytes: how much the arena is too small. Unobserved, it
+        runs as on a board and the layers' outputs are not to be had."""
         outputs = np.zeros(MAX_OUTPUTS, np.int32)
         values = np.zeros(MAX_OUTPUTS, np.float32)
         sums = np.zeros(64, np.uint64)
-        layer_bytes = np.zeros(room, np.uint8)
+        layer_bytes = np.zeros(1 << 20 if observed else 0, np.uint8)
         arena = ctypes.c_uint32()
         status = self._library.driver_run(
             image,
@@ -115,9 +117,9 @@ class Core:
             ctypes.c_uint32(missing_bytes),
             outputs.ctypes,
             values.ctypes,
-            sums.ctypes,
+            sums.ctypes if observed else None,
             layer_bytes.ctypes,
-            ctypes.c_size_t(room),
+            ctypes.c_size_t(layer_bytes.size),
             ctypes.byref(arena),
         )
         return Run(

@@ -47,6 +47,7 @@ int driver_open(const uint8_t *image, size_t length, gs_network *network, uint8_
     return gs_network_open(*block, length, network);
 }
 
+/* sums: null to run as a board does, without an observer. */
 int driver_run(const uint8_t *image, size_t length, const uint8_t *frame, uint32_t cores,
                uint32_t missing_bytes, int32_t *outputs, float *values, uint64_t *sums,
                uint8_t *bytes, size_t room, uint32_t *arena_bytes)
@@ -56,12 +57,13 @@ int driver_run(const uint8_t *image, size_t length, const uint8_t *frame, uint32
     int status = driver_open(image, length, &network, &block);
     if (status == GS_OK) {
         recorder record = {.sums = sums, .bytes = bytes, .room = room};
-        *arena_bytes = gs_network_arena_bytes(&network, cores);
+        *arena_bytes = sums != NULL ? gs_network_whole_arena_bytes(&network, cores)
+                                    : gs_network_arena_bytes(&network, cores);
         gs_machine machine = {
             .arena_bytes = *arena_bytes - missing_bytes,
             .cores = cores,
             .parallel = backwards,
-            .observer = observe,
+            .observer = sums != NULL ? observe : NULL,
             .context = &record,
         };
         machine.arena = aligned_alloc(8, (machine.arena_bytes + 7) / 8 * 8);

@@ -29,7 +29,8 @@ def any_image(network: IntegerNetwork, seed: int) -> Image:
 
 
 def check_equal(core: Any, network: IntegerNetwork, frame: Image, cores: int = 1) -> None:
-    """The core's layers, outputs and values are the integer engine's to the bit."""
+    """The core's layers, outputs and values are the integer engine's to the bit, whether layers are
+    stored whole or pooled a few rows at a time."""
     run = core.run(pack_network(network), frame, cores)
     assert run.status == 0, core.status_text(run.status)
     expected = layer_outputs(network, frame)
@@ -43,6 +44,10 @@ def check_equal(core: Any, network: IntegerNetwork, frame: Image, cores: int = 1
     assert run.outputs[:outputs].tolist() == expected[-1].tolist()
     values = IntegerEngine(network).run(frame)
     assert run.values[:outputs].tobytes() == values.tobytes()
+    flown = core.run(pack_network(network), frame, cores, observed=False)
+    assert flown.status == 0, core.status_text(flown.status)
+    assert flown.outputs.tobytes() == run.outputs.tobytes()
+    assert flown.values.tobytes() == run.values.tobytes()
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
@@ -94,5 +99,7 @@ def test_an_arena_that_is_too_small_is_refused(core: Any, integer_networks: Any,
     network = data.draw(integer_networks.filter(lambda network: len(network.layers) > 1))
     image = pack_network(network)
     frame = any_image(network, 0)
-    assert core.run(image, frame).status == 0
-    assert core.status_text(core.run(image, frame, missing_bytes=1).status) == "not enough memory"
+    for observed in (False, True):
+        assert core.run(image, frame, observed=observed).status == 0
+        short = core.run(image, frame, missing_bytes=1, observed=observed)
+        assert core.status_text(short.status) == "not enough memory"

@@ -34,8 +34,12 @@ typedef struct gs_machine {
     void *context; /* of the three above */
 } gs_machine;
 
-/* Bytes of arena that running the network on `cores` cores needs, a multiple of 8. */
+/* Bytes of arena that running the network on `cores` cores needs, a multiple of 8. A convolution
+ * before pooling is computed a few rows at a time and never stored whole. */
 uint32_t gs_network_arena_bytes(const gs_network *network, uint32_t cores);
+
+/* The same for a machine with an observer or an override, which want every layer's output whole. */
+uint32_t gs_network_whole_arena_bytes(const gs_network *network, uint32_t cores);
 
 /* Run on a frame of network->height x network->width bytes, which is only read and may lie outside
  * the arena only. outputs: network->outputs int32 of the last layer. */
