@@ -8,6 +8,7 @@ then, and it ignores an inference whose state it does not find.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -24,7 +25,7 @@ from gearshift.firmware_bridge.nanocockpit_uart import (
     StateMessage,
     encode,
 )
-from gearshift.runtime.errors import ConfigurationError, LinkError, MissingExtraError, SinkError
+from gearshift.runtime.errors import LinkError, MissingExtraError, SinkError, SinkStoppedError
 from gearshift.runtime.sink import FlightInfo, FlightState, Report, SinkPlugin
 from gearshift.runtime.types import POSE_COMPONENTS
 
@@ -64,11 +65,12 @@ class NanocockpitUartSink:
         self._lock = threading.Lock()
         self._states: deque[tuple[int, int]] = deque(maxlen=_STATES)
 
-    def open(self, info: FlightInfo) -> None:
-        """See `Sink.open`; raises ConfigurationError when the networks do not say a pose."""
+    def open(self, info: FlightInfo, /) -> None:
+        """See `Sink.open`; raises SinkStoppedError when the networks do not say a pose."""
+        self.close()
         names = tuple(component.name for component in info.components)
         if names != _NAMES:
-            raise ConfigurationError(
+            raise SinkStoppedError(
                 f"the sink 'nanocockpit-uart' sends {', '.join(_NAMES)}; these networks say "
                 f"{', '.join(names)}"
             )
@@ -92,6 +94,8 @@ class NanocockpitUartSink:
             raise SinkError(str(self._failure)) from self._failure
         estimate = report.estimate
         if estimate is None or report.state is not FlightState.TRACKING:
+            return
+        if not all(map(math.isfinite, estimate.values)):
             return
         x, y, z, phi = estimate.values
         ticks = self._ticks_at(estimate.capture_time_ns) if self._options.stamped else None

@@ -1,0 +1,202 @@
+"""The NanoCockpit sink against a Crazyflie at the other end of a pty, byte for byte."""
+
+import os
+import select
+import struct
+import time
+import tty
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import msgspec
+import pytest
+
+from gearshift.firmware_bridge.nanocockpit_sink import NanocockpitUartOptions, NanocockpitUartSink
+from gearshift.firmware_bridge.nanocockpit_uart import EntropyMessage, StateMessage, encode
+from gearshift.runtime.errors import SinkError, SinkStoppedError
+from gearshift.runtime.sink import FlightInfo, FlightState, Report, find_sink
+from gearshift.runtime.types import (
+    POSE_COMPONENTS,
+    Component,
+    Estimate,
+    NetworkRole,
+    Reason,
+    StageTimes,
+)
+
+pytest.importorskip("serial", reason="pyserial is not installed (extra 'board')")
+
+PATIENCE_S = 20.0
+INFO = FlightInfo(POSE_COMPONENTS, None, 1_700_000_000_000_000_000, 0)
+NOTHING = (0, 0, 0)
+
+
+@dataclass
+class Crazyflie:
+    """The master side of a pty, raw, as the STM32 sees it."""
+
+    descriptor: int
+    port: str
+
+    def state(self, ticks: int) -> None:
+        """Send a state with noise around it: the line also carries console text and entropy."""
+        state = StateMessage(ticks, NOTHING, NOTHING, NOTHING, 0xC0000000, NOTHING)
+        os.write(self.descriptor, b"GAP8?\n!ST" + encode(state) + encode(EntropyMessage(5)))
+
+    def read(self, count: int) -> bytes:
+        data = b""
+        deadline = time.monotonic() + PATIENCE_S
+        while len(data) < count and time.monotonic() < deadline:
+            if select.select([self.descriptor], [], [], 0.05)[0]:
+                data += os.read(self.descriptor, 4096)
+        return data
+
+    def hears_nothing(self) -> bool:
+        return not select.select([self.descriptor], [], [], 0.1)[0]
+
+
+@pytest.fixture
+def crazyflie() -> Iterator[Crazyflie]:
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    yield Crazyflie(master, os.ttyname(slave))
+    for descriptor in (master, slave):
+        try:
+            os.close(descriptor)
+        except OSError:
+            continue
+
+
+@pytest.fixture
+def sink(crazyflie: Crazyflie) -> Iterator[NanocockpitUartSink]:
+    made = NanocockpitUartSink(NanocockpitUartOptions(port=crazyflie.port))
+    made.open(INFO)
+    yield made
+    made.close()
+
+
+def report(
+    capture_ns: int,
+    values: tuple[float, ...] = (2.0, -0.5, 0.25, 1.5),
+    state: FlightState = FlightState.TRACKING,
+) -> Report:
+    estimate = Estimate(
+        sequence=1,
+        capture_time_ns=capture_ns,
+        publish_time_ns=capture_ns + 1,
+        components=POSE_COMPONENTS,
+        values=values,
+        standard_deviation=(0.1,) * 4,
+        presence=None,
+        answered=NetworkRole.SMALL,
+        networks=(NetworkRole.SMALL,),
+        signal=0.0,
+        threshold=1.0,
+        reason=Reason.EASY,
+        times=StageTimes(),
+    )
+    return Report(capture_ns + 1, state, estimate=estimate)
+
+
+def stamped(ticks: int) -> bytes:
+    return bytes.fromhex("90190832") + struct.pack("<I4f", ticks, 2.0, -0.5, 0.25, 1.5)
+
+
+def written(crazyflie: Crazyflie, sink: NanocockpitUartSink, capture_ns: int) -> bytes:
+    sink.write(report(capture_ns))
+    return crazyflie.read(24)
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.005)
+
+
+def test_bytes_before_any_state(crazyflie: Crazyflie, sink: NanocockpitUartSink) -> None:
+    assert written(crazyflie, sink, time.monotonic_ns()) == stamped(0)
+
+
+def test_the_stamp_is_of_the_last_state_before_the_image(
+    crazyflie: Crazyflie, sink: NanocockpitUartSink
+) -> None:
+    heard: list[int] = [time.monotonic_ns()]
+    for ticks in (1000, 1010, 1020):
+        crazyflie.state(ticks)
+        eventually(lambda: written(crazyflie, sink, time.monotonic_ns()) == stamped(ticks))  # noqa: B023
+        heard.append(time.monotonic_ns())
+    for capture_ns, ticks in zip(heard, (0, 1000, 1010, 1020), strict=True):
+        assert written(crazyflie, sink, capture_ns) == stamped(ticks)
+
+
+def test_without_stamps(crazyflie: Crazyflie) -> None:
+    sink = NanocockpitUartSink(NanocockpitUartOptions(port=crazyflie.port, stamped=False))
+    sink.open(INFO)
+    try:
+        sink.write(report(0))
+        expected = bytes.fromhex("90190831") + struct.pack("<4f", 2.0, -0.5, 0.25, 1.5)
+        assert crazyflie.read(20) == expected
+    finally:
+        sink.close()
+
+
+@pytest.mark.parametrize(
+    "silent",
+    [
+        report(0, state=FlightState.ABSENT),
+        report(0, state=FlightState.LOST),
+        report(0, values=(2.0, float("nan"), 0.25, 1.5)),
+        Report(0, FlightState.TRACKING),
+    ],
+)
+def test_what_may_not_be_acted_upon_is_not_sent(
+    silent: Report, crazyflie: Crazyflie, sink: NanocockpitUartSink
+) -> None:
+    sink.write(silent)
+    assert crazyflie.hears_nothing()
+
+
+def test_an_unplugged_line_is_an_error_and_comes_back(
+    crazyflie: Crazyflie, sink: NanocockpitUartSink
+) -> None:
+    os.close(crazyflie.descriptor)
+
+    def fails() -> bool:
+        try:
+            sink.write(report(0))
+        except SinkError as error:
+            return "serial line" in str(error)
+        return False
+
+    eventually(fails)
+    sink.close()
+    with pytest.raises(SinkError, match="not open"):
+        sink.write(report(0))
+    with pytest.raises(SinkError, match="cannot open the serial line"):
+        sink.open(INFO)
+    sink.close()
+    sink.close()
+
+
+def test_opened_again_it_forgets_the_states(
+    crazyflie: Crazyflie, sink: NanocockpitUartSink
+) -> None:
+    crazyflie.state(7)
+    eventually(lambda: written(crazyflie, sink, time.monotonic_ns()) == stamped(7))
+    sink.open(INFO)
+    assert written(crazyflie, sink, time.monotonic_ns()) == stamped(0)
+
+
+def test_networks_that_say_no_pose_are_refused(crazyflie: Crazyflie) -> None:
+    sink = NanocockpitUartSink(NanocockpitUartOptions(port=crazyflie.port))
+    with pytest.raises(SinkStoppedError, match="sends x, y, z, phi; these networks say depth"):
+        sink.open(replace(INFO, components=(Component("depth", "m"),)))
+
+
+def test_it_is_found_by_name_and_its_options_are_checked() -> None:
+    plugin = find_sink("nanocockpit-uart")
+    options = msgspec.convert({"port": "/dev/ttyAMA0"}, plugin.options)
+    assert isinstance(plugin.make(options), NanocockpitUartSink)
+    with pytest.raises(msgspec.ValidationError, match="port"):
+        msgspec.convert({}, plugin.options)
