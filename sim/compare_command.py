@@ -21,9 +21,18 @@ def register(parser: argparse.ArgumentParser) -> None:
         "examples:\n"
         "  gearshift compare\n"
         "  gearshift compare --point equal-latency --out /tmp/report\n"
-        "  gearshift compare --traces my-traces --profile my-board.json --no-timing"
+        "  gearshift compare --traces my-traces --profile my-board.json --no-timing\n"
+        "  gearshift compare --ensemble mine.toml --traces my-traces --profile my-gap8.json"
     )
     parser.add_argument("--out", type=Path, default=Path("report"), metavar="DIR")
+    parser.add_argument(
+        "--ensemble",
+        nargs="+",
+        default=[],
+        metavar="NAME|FILE.toml",
+        help="of the zoo, or your own; traces and profile must have its networks (default: the "
+        "zoo's)",
+    )
     parser.add_argument("--traces", type=Path, metavar="DIR", help="val.npz, known.npz, unseen.npz")
     parser.add_argument("--zoo", type=Path, metavar="DIR", help="networks and ensembles.json")
     parser.add_argument(
@@ -62,6 +71,7 @@ def _run(options: argparse.Namespace) -> int:
     console = Console(stderr=options.json)
     with console.status("comparing") as status:
         compared: Compared = run_comparison(
+            ensembles=options.ensemble,
             zoo=options.zoo,
             traces=options.traces,
             profile=options.profile,

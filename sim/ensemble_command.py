@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gearshift.runtime.ensemble import Ensemble
     from gearshift.runtime.profile import Profile
     from gearshift.sim.make_trace import Engines
 
@@ -95,12 +94,12 @@ def _calibrate(options: argparse.Namespace) -> int:
     from gearshift.runtime.profile import read_profile
     from gearshift.sim.ensemble_calibration import calibrate_ensembles, with_measured_scales
     from gearshift.sim.main_job import find_profile
-    from gearshift.sim.make_trace import find_recordings, make_trace
+    from gearshift.sim.make_trace import ensemble_engines, find_recordings, make_trace
     from gearshift.sim.trace_command import progress_bar
 
     recordings = find_recordings(options.data)
     ensemble = load_ensemble_file(options.ensemble, options.zoo, calibrated=False)
-    engines = _engines(ensemble)
+    engines = ensemble_engines(ensemble)
     members = {role: reference.name for role, reference in ensemble.networks.items()}
     trace = make_trace(recordings, engines, "val", progress_bar)
     counting = scored_frames(trace.truth, trace.visible, angular_mask(trace.components))
@@ -126,16 +125,6 @@ def _calibrate(options: argparse.Namespace) -> int:
     )
     ensemble.close()
     return 0
-
-
-def _engines(ensemble: Ensemble) -> Engines:
-    """The networks by name."""
-    engines = {}
-    for role, reference in ensemble.networks.items():
-        engine = ensemble.engine(role)
-        if engine is not None:
-            engines[reference.name] = (engine, reference.sha256)
-    return engines
 
 
 def _time(engines: Engines, recordings: Sequence[Path]) -> Profile:

@@ -8,14 +8,28 @@ from pathlib import Path
 
 import numpy as np
 
-from gearshift.runtime.ensemble import ENSEMBLES_NAME, EnsembleRecord, read_ensembles
+from gearshift.runtime.engine import Engine
+from gearshift.runtime.ensemble import (
+    ENSEMBLES_NAME,
+    Ensemble,
+    EnsembleRecord,
+    is_ensemble_file,
+    load_ensemble,
+    read_ensembles,
+)
+from gearshift.runtime.ensemble_file import calibration_path
 from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.network import zoo_folder
 from gearshift.runtime.profile import Profile, read_profile
 from gearshift.runtime.recording import RecordingReader
 from gearshift.runtime.types import Image
 from gearshift.sim.compare import SplitReport, choose_on_val, compare_split
-from gearshift.sim.make_trace import Engines, find_recordings, load_networks
+from gearshift.sim.make_trace import (
+    Engines,
+    ensemble_engines,
+    find_recordings,
+    load_networks,
+)
 from gearshift.sim.plane import draw_plane
 from gearshift.sim.report import report_document, write_json
 from gearshift.sim.timing import Samples, measured_profile, time_networks
@@ -51,6 +65,7 @@ def find_profile(name: str, zoo: Path | None = None) -> Path:
 
 def run_comparison(
     *,
+    ensembles: Sequence[str] = (),
     zoo: Path | None = None,
     traces: Path | None = None,
     profile: str = "gap8",
@@ -61,9 +76,11 @@ def run_comparison(
 ) -> Compared:
     """Choose on `val`, evaluate on every split of `splits`, and time the networks here.
 
-    zoo, traces: folders, default those that ship with the package. Raises what reading them does.
+    ensembles: of the zoo by name, or TOML files; default all of the zoo. zoo, traces: folders,
+    default those that ship with the package. Raises what reading them does.
     """
-    records = list(read_ensembles(zoo).values())
+    loaded = [load_ensemble(name, zoo) for name in ensembles]
+    records = [ensemble.record for ensemble in loaded] or list(read_ensembles(zoo).values())
     folder = traces or traces_folder()
     paths = {split: folder / f"{split}.npz" for split in ("val", *splits)}
     profile_path = find_profile(profile, zoo)
@@ -73,7 +90,7 @@ def run_comparison(
     host: Profile | None = None
     if timing:
         done("timing the networks on this machine")
-        engines = _engines(records, val, zoo)
+        engines = _engines(records, loaded, val, zoo)
         images, what = _images(engines)
         samples = time_networks(engines, images)
         host = measured_profile(engines, samples, what)
@@ -83,7 +100,7 @@ def run_comparison(
         done(split)
         trace = read_trace(paths[split])
         reports.append(compare_split(choices, records, trace, device, samples, resamples=resamples))
-    inputs = ((zoo or zoo_folder()) / ENSEMBLES_NAME, profile_path, *paths.values())
+    inputs = (*_ensemble_files(ensembles, zoo), profile_path, *paths.values())
     return Compared(tuple(reports), device, host, inputs)
 
 
@@ -99,11 +116,25 @@ def write_report(folder: Path, compared: Compared) -> None:
     draw_plane(folder / "plane.png", compared.splits, compared.device)
 
 
-def _engines(records: Sequence[EnsembleRecord], val: Trace, zoo: Path | None) -> Engines:
+def _engines(
+    records: Sequence[EnsembleRecord], loaded: Sequence[Ensemble], val: Trace, zoo: Path | None
+) -> Engines:
     """The networks of every ensemble, and those of the trace that are controls."""
     names = {ref.name for record in records for ref in record.networks.values()}
     names |= {n for n, entry in val.networks.items() if entry.network.grid is None}
-    return load_networks(sorted(names), zoo)
+    there: dict[str, tuple[Engine, str]] = {}
+    for ensemble in loaded:
+        there |= ensemble_engines(ensemble)
+    return {**load_networks(sorted(names - there.keys()), zoo), **there}
+
+
+def _ensemble_files(ensembles: Sequence[str], zoo: Path | None) -> list[Path]:
+    """What was read to know the ensembles."""
+    own = [Path(name) for name in ensembles if is_ensemble_file(name)]
+    found = [*own, *(side for side in map(calibration_path, own) if side.exists())]
+    if len(own) < max(len(ensembles), 1):
+        found.append((zoo or zoo_folder()) / ENSEMBLES_NAME)
+    return found
 
 
 def _images(engines: Engines) -> tuple[list[Image], str]:

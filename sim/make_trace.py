@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from gearshift.runtime.engine import Engine, open_engine
+from gearshift.runtime.ensemble import Ensemble
 from gearshift.runtime.errors import GearshiftError, RecordingError, TraceError
 from gearshift.runtime.network import find_source
 from gearshift.runtime.recording import RecordingReader
@@ -47,6 +48,16 @@ def load_networks(
         source = find_source(name, zoo)
         opened = open_engine(source, engine)
         engines[opened.network.name] = (opened, source.sha256)
+    return engines
+
+
+def ensemble_engines(ensemble: Ensemble) -> Engines:
+    """The networks of a loaded ensemble."""
+    engines = {}
+    for role, reference in ensemble.networks.items():
+        engine = ensemble.engine(role)
+        if engine is not None:
+            engines[reference.name] = (engine, reference.sha256)
     return engines
 
 

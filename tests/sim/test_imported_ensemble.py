@@ -168,6 +168,32 @@ def test_it_can_be_calibrated_and_flown_at_an_operating_point(place: Path, fligh
     (place / "mine.calibration.json").unlink()
 
 
+def test_it_is_compared_on_traces_of_its_own(
+    place: Path, flight: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recording, *_ = flight
+    imported = place / "imported"
+    networks = [str(imported / f"{name}.onnx") for name in ("Frontnet80x32", "Frontnet160x32")]
+    for split in ("val", "known"):
+        made = ["--networks", *networks, "--split", split, "--out", str(tmp_path / f"{split}.npz")]
+        assert main(["trace", "make", str(recording), *made]) == 0
+    assert main(["models", "profile", "--zoo", str(imported)]) == 0
+    given = ["--ensemble", str(place / "mine.toml"), "--traces", str(tmp_path)]
+    given += ["--profile", str(imported / "profile-gap8.json"), "--splits", "known"]
+    out = tmp_path / "report"
+    assert main(["compare", *given, "--no-timing", "--resamples", "10", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "mine anchor" in printed
+    assert "D1" not in printed
+    report = json.loads((out / "report.json").read_text())
+    assert report["derived_from"].keys() == {
+        "mine.toml",
+        "profile-gap8.json",
+        "val.npz",
+        "known.npz",
+    }
+
+
 def test_recordings_without_labels_do_not_calibrate(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
