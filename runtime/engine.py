@@ -21,7 +21,7 @@ from gearshift.runtime.types import FloatArray, Image
 
 
 class Engine(Protocol):
-    """Runs one network on single frames. Every engine passes `conformance.engine_checks`."""
+    """Runs one network on single frames. Every engine passes `engine_conformance.engine_checks`."""
 
     @property
     def network(self) -> Network:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,16 +114,16 @@ def _run(options: argparse.Namespace) -> int:
         raise ConfigurationError(f"--record writes one recording, but {len(paths)} are replayed")
     policy = find_policy(options.policy)
     ensemble = load_ensemble(options.ensemble, options.zoo, engine=options.engine)
-    record = ensemble.record
-    threshold = parse_threshold(options.threshold, record, policy)
-    settings, source = _settings(options, policy, threshold, record)
-    record_to = None
-    if options.record is not None:
-        flown = FlightDescription(
-            "", 0, record, settings.scheduler, {str(r): e for r, e in ensemble.engines.items()}
-        )
-        record_to = (options.record, flown)
-    flights = [replay_recording(p, ensemble, settings, record_to) for p in progress_bar(paths)]
+    with closing(ensemble):
+        record = ensemble.record
+        threshold = parse_threshold(options.threshold, record, policy)
+        settings, source = _settings(options, policy, threshold, record)
+        record_to = None
+        if options.record is not None:
+            engines = {str(role): engine for role, engine in ensemble.engines.items()}
+            flown = FlightDescription("", 0, record, settings.scheduler, engines)
+            record_to = (options.record, flown)
+        flights = [replay_recording(p, ensemble, settings, record_to) for p in progress_bar(paths)]
     components = ensemble.small.network.components
     summary = summarise(flights, components)
     filter_name = settings.scheduler.filter_name or policy.filter_name
@@ -181,6 +182,8 @@ def _again(options: argparse.Namespace, paths: list[Path]) -> int:
                 tolerance=options.tolerance,
             )
         else:
+            if networks is not None:
+                networks.close()
             found = decide_again(flight, changes)
         differing += found.differing
         how = "made with the networks run again" if options.infer else "recomputed"
