@@ -37,7 +37,9 @@ def _register_views(actions: argparse._SubParsersAction[argparse.ArgumentParser]
     )
     cost.add_argument("--device", choices=("gap8",), default="gap8")
     cost.add_argument(
-        "--ensemble", metavar="NAME", help="all networks of an ensemble, loaded together"
+        "--ensemble",
+        metavar="NAME|FILE.toml",
+        help="all networks of an ensemble, loaded together",
     )
     cost.add_argument(
         "--together", action="store_true", help="the named networks are loaded at the same time"
@@ -157,25 +159,24 @@ def _cost(args: argparse.Namespace) -> int:
     from gearshift.models.catalogue import architectures
     from gearshift.models.cost_tables import cost_json, cost_table, fit_table
     from gearshift.models.gap8 import L2_BYTES
-    from gearshift.models.gap8_deployment import find_shape
+    from gearshift.models.gap8_deployment import ensemble_shapes, find_shape
     from gearshift.models.tables import as_json
     from gearshift.runtime.errors import ConfigurationError
 
-    names = list(args.names)
+    chosen = [find_shape(name, args.zoo) for name in args.names]
     if args.ensemble is not None:
-        from gearshift.runtime.ensemble import read_ensemble
-
-        members = read_ensemble(args.ensemble, args.zoo).networks.values()
-        names += [member.name for member in members if member.name not in names]
-    chosen = [find_shape(name, args.zoo) for name in names] or list(architectures().values())
+        members = ensemble_shapes(args.ensemble, args.zoo)
+        chosen += [shape for shape in members if shape.name not in args.names]
+    layers = bool(chosen)
+    chosen = chosen or list(architectures().values())
     if not 0 <= args.code < L2_BYTES:
         raise ConfigurationError(f"--code {args.code} is not in 0..{L2_BYTES - 1} bytes of L2")
-    together = bool(names) and (args.together or args.ensemble is not None)
+    together = layers and (args.together or args.ensemble is not None)
     placing: dict[str, Any] = {"from_l3": args.from_l3, "code_bytes": args.code}
     if args.json:
         _write(as_json(cost_json(chosen, together=together, **placing)))
         return 0
-    _write(cost_table(chosen, layers=bool(names), together=together, **placing))
+    _write(cost_table(chosen, layers=layers, together=together, **placing))
     if args.fit:
         _write("\n" + fit_table())
     return 0

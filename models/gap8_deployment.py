@@ -18,6 +18,7 @@ from gearshift.models.gap8 import (
 )
 from gearshift.models.gap8_memory import MemoryPlan, Moment, plan_memory
 from gearshift.models.gap8_tiling import Tiling, tile_layer
+from gearshift.runtime.ensemble import is_ensemble_file, read_ensemble
 from gearshift.runtime.errors import NetworkError
 from gearshift.runtime.gap8_folder import read_gap8_folder
 from gearshift.runtime.integer_network import Geometry, IntegerKind, IntegerNetwork
@@ -152,6 +153,17 @@ def find_shape(name: str, zoo: Path | None = None) -> Architecture:
             "or give an int8 .onnx file or a folder of a GAP8 deployment"
         )
     return known[name]
+
+
+def ensemble_shapes(name_or_file: str, zoo: Path | None = None) -> list[Architecture]:
+    """The layers of every network of an ensemble; raises ConfigurationError and NetworkError."""
+    if is_ensemble_file(name_or_file):
+        from gearshift.runtime.ensemble_file import find_ensemble_sources
+
+        sources = find_ensemble_sources(Path(name_or_file), zoo)
+        return [source_shape(source) for source in sources.values()]
+    record = read_ensemble(name_or_file, zoo)
+    return [find_shape(reference.name, zoo) for reference in record.networks.values()]
 
 
 def source_shape(source: NetworkSource) -> Architecture:

@@ -151,6 +151,15 @@ def load_ensemble_file(
             raise type(error)(text if text.startswith(str(path)) else f"{path}: {text}") from error
 
 
+def find_ensemble_sources(path: Path, zoo: Path | None = None) -> dict[NetworkRole, NetworkSource]:
+    """The networks of an ensemble's TOML file, found but not loaded; raises as loading it does."""
+    document = parse_toml(path)
+    written = document.convert(EnsembleFile, schema_version=SCHEMA_VERSION)
+    return {
+        role: _find(document, path, role, entry, zoo) for role, entry in written.entries().items()
+    }
+
+
 def _find(
     document: TomlDocument,
     path: Path,

@@ -215,6 +215,18 @@ def test_an_ensemble_is_placed_together(capsys: pytest.CaptureFixture[str]) -> N
     assert "F1 + M1.0 + aux does not fit: " in capsys.readouterr().out
 
 
+def test_an_ensemble_of_ones_own_is_placed_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('schema_version = 1\nsmall.network = "F2"\nlarge.network = "F1"\n')
+    assert run("cost", "--ensemble", str(file)) == 0
+    assert "F2 + F1 fits: " in capsys.readouterr().out
+    file.write_text('schema_version = 1\nsmall.network = "F2"\nlarge.network = "F9"\n')
+    with pytest.raises(NetworkError, match=r"mine\.toml:3: unknown network 'F9'"):
+        run("cost", "--ensemble", str(file))
+
+
 def test_unknown_networks_and_sizes_are_named() -> None:
     with pytest.raises(NetworkError, match=r"unknown network 'F9'.*M1\.0"):
         run("cost", "F9")
