@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from gearshift.runtime.network import find_source, read_manifest
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("runtime", "models", "firmware_bridge", "sim")
 MAY_IMPORT = {
@@ -91,6 +93,18 @@ def wheel_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_puts_only_gearshift_at_the_top(wheel_site: Path) -> None:
     top = {p.name for p in wheel_site.iterdir() if not p.name.endswith(".dist-info")}
     assert top <= {"gearshift", "bin"}
+
+
+def test_the_wheel_holds_every_form_of_every_network(wheel_site: Path) -> None:
+    zoo = wheel_site / "gearshift" / "models" / "zoo"
+    networks = read_manifest(zoo)["networks"]
+    assert networks
+    for name in networks:
+        forms = find_source(name, zoo).forms
+        assert set(forms) == {"onnx", "litert", "integer"}
+        forms["onnx"].verified_bytes()
+        forms["litert"].verified_bytes()
+        forms["integer"].verified_folder()
 
 
 def test_every_module_imports_from_the_wheel(wheel_site: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gearshift.runtime.errors import ConfigurationError
+from gearshift.runtime.network import read_manifest
 from gearshift.sim import derived, figures
 from gearshift.sim.figures import rebuild
 
@@ -85,5 +86,13 @@ def test_what_is_shipped_is_current() -> None:
         pytest.skip("not in a checkout")
     listed = json.loads((root / derived.DERIVED).read_text())["files"].keys()
     made = {*figures.TRACES.values(), figures.ENSEMBLES_FILE, figures.BASELINE, figures.PLANE}
-    assert listed >= made | {"README.md#figures", figures.PROFILE}
+    forms = {
+        name
+        for network in read_manifest(root / figures.ZOO)["networks"]
+        for name in (
+            f"{figures.ZOO}/gap8/{network}/gap8.json",
+            f"{figures.ZOO}/{network}.tflite",
+        )
+    }
+    assert listed >= made | forms | {"README.md#figures", figures.PROFILE}
     assert derived.stale(root) == []
