@@ -191,7 +191,8 @@ class Flight:
         """
         finished = self._ended.is_set()
         self._stopping.set()
-        self._landed.release()
+        if self._landed.locked():
+            self._landed.release()
         self.capture.stop()
         clean = True
         until = time.monotonic() + WORKERS_STOP_S
@@ -330,6 +331,7 @@ class Flight:
         machine = self._machine
         with self._publishing:
             now = time.monotonic_ns() if self.live else estimate.publish_time_ns
+            before = machine.state
             if estimate.presence is not None:
                 machine.presence.update(estimate.presence)
             fresh = valid and machine.on_value(now, self._value_ns)
@@ -340,6 +342,7 @@ class Flight:
             self._publish(report)
         if self._observer is not None:
             self._observer(available, report)
+        self._tell_if_lost(before)
         self._count(estimate, valid=valid, fresh=fresh)
         if self._controller is not None:
             self.scheduler.set_threshold(self._controller.update(estimate))
@@ -390,12 +393,13 @@ class Flight:
                 # `tracking` vouches for the estimate that comes with it.
                 if state is not before or (overdue and state is not FlightState.TRACKING):
                     self._publish(Report(now, state))
-            if state is FlightState.LOST and before is not state:
-                logger.warning(
-                    "lost: no valid estimate for %d ms",
-                    self.limits.max_estimate_age_ns // 1_000_000,
-                )
+            self._tell_if_lost(before)
             self._leave_behind()
+
+    def _tell_if_lost(self, before: FlightState) -> None:
+        if self._machine.state is FlightState.LOST and before is not FlightState.LOST:
+            milliseconds = self.limits.max_estimate_age_ns // 1_000_000
+            logger.warning("lost: no valid estimate for %d ms", milliseconds)
 
     def _pause_s(self) -> float:
         expires = self._machine.expires_ns

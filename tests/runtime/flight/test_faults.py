@@ -1,0 +1,464 @@
+"""Staying alive: every fault is injected into a real flight, which has to go on."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+
+import numpy as np
+import pytest
+
+from gearshift.runtime.errors import SinkError, SinkStoppedError, SourceError
+from gearshift.runtime.flight.state import PresenceRule
+from gearshift.runtime.policies import ALWAYS_LARGE, ALWAYS_SMALL, AUX_SM, HOLD
+from gearshift.runtime.scripted import Script
+from gearshift.runtime.sink import FlightInfo, FlightState, Report
+from gearshift.runtime.types import EstimateFlag, Frame, NetworkRole, Reason
+
+from .conftest import LIMITS, MS, FaultyCamera, FaultySink, MakeRig, no_errors_logged
+
+
+def is_fresh(report: Report) -> bool:
+    """What every report has to be that says `tracking` or `absent` with an estimate."""
+    estimate = report.estimate
+    if estimate is None or report.state not in (FlightState.TRACKING, FlightState.ABSENT):
+        return True
+    age = report.age_ns
+    return (
+        bool(np.isfinite(estimate.values).all())
+        and age is not None
+        and 0 <= age <= LIMITS.max_estimate_age_ns
+    )
+
+
+@pytest.mark.parametrize("mode", ["raise", "nan"])
+def test_small_answers_for_a_large_network_that_fails_and_it_recovers(
+    make_rig: MakeRig, mode: str
+) -> None:
+    rig = make_rig(policy=ALWAYS_LARGE, threshold=None)
+    rig.until_tracking()
+    rig.large.mode = mode
+    degraded = rig.until(
+        lambda r: r.estimate is not None and bool(r.estimate.flags & EstimateFlag.DEGRADED)
+    )
+    assert degraded.estimate is not None
+    assert degraded.state is FlightState.TRACKING
+    assert degraded.estimate.answered is NetworkRole.SMALL
+    assert degraded.estimate.reason is Reason.LARGE_FAILED
+    rig.large.mode = "good"
+    rig.until(lambda r: r.estimate is not None and r.estimate.answered is NetworkRole.LARGE)
+
+
+def test_large_answers_for_a_small_network_that_fails(make_rig: MakeRig) -> None:
+    rig = make_rig(policy=ALWAYS_SMALL, threshold=None)
+    rig.until_tracking()
+    rig.small.mode = "raise"
+    report = rig.until(
+        lambda r: r.estimate is not None and r.estimate.reason is Reason.SMALL_FAILED
+    )
+    assert report.estimate is not None
+    assert report.estimate.answered is NetworkRole.LARGE
+
+
+def test_both_networks_fail_and_nothing_old_passes_as_fresh(
+    make_rig: MakeRig, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = make_rig()
+    rig.until_tracking()
+    rig.small.mode, rig.large.mode = "raise", "nan"
+    lost = rig.until(lambda r: rig.flight.state is FlightState.LOST)
+    assert "lost: no valid estimate for 250 ms" in caplog.messages
+    position = rig.reports.index(lost)
+    rig.until(lambda r: r.estimate is not None, after=position)
+    for report in rig.reports[position:]:
+        assert report.state is FlightState.LOST
+        assert report.estimate is None or np.isnan(report.estimate.values).all()
+    rig.small.mode = rig.large.mode = "good"
+    rig.until_tracking()
+    assert all(map(is_fresh, rig.reports))
+
+
+def test_large_is_skipped_while_the_processor_throttles(make_rig: MakeRig) -> None:
+    rig = make_rig(policy=ALWAYS_LARGE, threshold=None, deadline_ns=20 * MS)
+    rig.until(lambda r: r.estimate is not None and r.estimate.answered is NetworkRole.LARGE)
+    rig.large.mode = "slow"
+    late = rig.until(lambda r: r.estimate is not None and r.estimate.reason is Reason.DEADLINE)
+    assert late.estimate is not None
+    assert late.estimate.answered is NetworkRole.SMALL
+    assert late.estimate.flags & EstimateFlag.DEGRADED
+    rig.large.mode = "good"
+    # The expectation fades, so that large is tried again.
+    rig.until(lambda r: r.estimate is not None and r.estimate.answered is NetworkRole.LARGE)
+
+
+def test_a_network_that_never_returns_is_left_behind_and_taken_back(
+    make_rig: MakeRig, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = make_rig(policy=ALWAYS_LARGE, threshold=None)
+    rig.until_tracking()
+    with no_errors_logged(caplog):
+        rig.large.mode = "stall"
+        assert rig.large.inside.wait(10)
+        # It is still inside, and yet the other one answers.
+        report = rig.until(
+            lambda r: r.estimate is not None and r.estimate.answered is NetworkRole.SMALL
+        )
+        assert not rig.large.released.is_set()
+        assert report.state is FlightState.TRACKING
+        assert report.estimate is not None
+        assert report.estimate.flags & EstimateFlag.DEGRADED
+        assert rig.flight.counts.stalls == 1
+        assert rig.flight.healthy
+        before = len(rig.reports)
+        rig.large.mode = "good"
+        rig.large.released.set()
+        rig.until(lambda r: r.estimate is not None and r.estimate.answered is NetworkRole.LARGE)
+    # What the left-behind run finally brought is nowhere among the reports.
+    captured = [r.frame.capture_time_ns for r in rig.reports if r.frame is not None]
+    assert captured == sorted(set(captured))
+    assert len(rig.reports) > before
+
+
+def test_lost_goes_out_while_both_networks_hang(make_rig: MakeRig) -> None:
+    rig = make_rig(policy=ALWAYS_LARGE, threshold=None)
+    rig.until_tracking()
+    rig.small.mode = rig.large.mode = "stall"
+    lost = rig.until_lost()
+    assert not rig.large.released.is_set()
+    captured = [
+        r.frame.capture_time_ns
+        for r in rig.reports
+        if r.frame is not None and r.state is FlightState.TRACKING
+    ]
+    assert lost.time_ns > captured[-1] + LIMITS.max_estimate_age_ns
+    for engine in (rig.small, rig.large):
+        engine.mode = "good"
+        engine.released.set()
+    rig.until_tracking()
+
+
+def test_an_estimate_that_took_too_long_does_not_pass_as_fresh(make_rig: MakeRig) -> None:
+    patient = dataclasses.replace(LIMITS, stall_ns=60_000 * MS)
+    rig = make_rig(policy=ALWAYS_LARGE, threshold=None, limits=patient)
+    rig.until_tracking()
+    rig.large.mode = "stall"
+    rig.until_lost()
+    position = rig.reports.index(rig.until_lost())  # said again, half a second later
+    rig.large.mode = "good"
+    rig.large.released.set()
+    stale = rig.until(lambda r: r.estimate is not None, after=position)
+    assert stale.state is FlightState.LOST
+    assert stale.age_ns is not None
+    assert stale.age_ns > LIMITS.max_estimate_age_ns
+    rig.until_tracking()
+    assert rig.flight.counts.stale == 1
+
+
+def test_a_held_value_grows_old(make_rig: MakeRig) -> None:
+    # Large answers the first frame, and is held for ever after.
+    rig = make_rig(policy=HOLD, threshold=1e9)
+    rig.until_tracking()
+    rig.until_lost()
+    held = rig.until(lambda r: r.estimate is not None)
+    assert held.estimate is not None
+    assert held.estimate.flags & EstimateFlag.HELD
+    assert held.state is FlightState.LOST
+
+
+@pytest.mark.parametrize("fault", ["freezes", "repeats", "stands still"])
+def test_a_camera_that_stops_giving_new_frames(make_rig: MakeRig, fault: str) -> None:
+    rig = make_rig()
+    seen = rig.until_tracking().frame
+    assert seen is not None
+
+    def freeze(frame: Frame) -> Frame | None:
+        if fault == "freezes":
+            time.sleep(0.01)
+            return None
+        if fault == "repeats":
+            return seen
+        return dataclasses.replace(frame, image=last_image)
+
+    last_image = scripted_like(rig.camera)
+    rig.camera.fault = freeze
+    lost = rig.until_lost()
+    position = rig.reports.index(lost)
+    rig.until(lambda r: True)
+    assert all(r.estimate is None for r in rig.reports[position:])
+    if fault != "freezes":
+        assert rig.flight.capture.counts.repeated > 0
+    rig.camera.fault = lambda frame: frame
+    rig.until_tracking()
+
+
+def scripted_like(camera: FaultyCamera) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """One picture, the same for ever."""
+    del camera
+    image = np.zeros((8, 8), dtype=np.uint8)
+    image[0, 0] = 7
+    return image
+
+
+def test_a_camera_that_disconnects_and_comes_back(
+    make_rig: MakeRig, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = make_rig()
+    rig.until_tracking()
+
+    def gone(_frame: Frame) -> Frame:
+        raise SourceError("the device is gone")
+
+    rig.camera.fault, rig.camera.can_open = gone, False
+    with caplog.at_level(logging.WARNING):
+        rig.until_lost()
+        assert rig.flight.capture.away
+        rig.camera.fault, rig.camera.can_open = (lambda frame: frame), True
+        rig.until_tracking()
+    assert not rig.flight.capture.away
+    assert rig.flight.capture.counts.outages == 1
+    # Told once when it went and once when it was back, however often it was tried.
+    said = [r.message for r in caplog.records if "the source" in r.message]
+    assert said == ["the source failed: the device is gone", "the source works again"]
+
+
+def test_a_driver_that_raises_anything(make_rig: MakeRig) -> None:
+    rig = make_rig()
+    rig.until_tracking()
+    calls = []
+
+    def broken(frame: Frame) -> Frame:
+        if len(calls) < 3:
+            calls.append(frame)
+            raise ZeroDivisionError("in a driver")
+        return frame
+
+    rig.camera.fault = broken
+    rig.until(lambda r: r.estimate is not None and len(calls) == 3)
+    assert rig.flight.capture.counts.outages >= 1
+
+
+GARBAGE = {
+    "another size": np.zeros((9, 8), dtype=np.uint8),
+    "floats": np.zeros((8, 8), dtype=np.float64),
+    "colour": np.zeros((8, 8, 3), dtype=np.uint8),
+    "nothing": np.zeros((0, 0), dtype=np.uint8),
+}
+
+
+@pytest.mark.parametrize("kind", [*GARBAGE, "from the past", "from the future"])
+def test_garbage_is_dropped_and_counted(make_rig: MakeRig, kind: str) -> None:
+    rig = make_rig()
+    rig.until_tracking()
+
+    def spoil(frame: Frame) -> Frame:
+        if frame.sequence % 3:
+            return frame
+        if kind == "from the past":
+            return dataclasses.replace(frame, capture_time_ns=frame.capture_time_ns - 10**9)
+        if kind == "from the future":
+            return dataclasses.replace(frame, capture_time_ns=frame.capture_time_ns + 10**9)
+        return dataclasses.replace(frame, image=GARBAGE[kind])
+
+    rig.camera.fault = spoil
+    rig.until(lambda r: rig.flight.capture.counts.garbage >= 3)
+    report = rig.until_tracking()
+    assert report.frame is not None
+    assert report.frame.image.shape == (8, 8)
+    assert not rig.flight.counts.failed
+
+
+def test_old_frames_are_dropped_and_counted(make_rig: MakeRig) -> None:
+    rig = make_rig()
+    rig.until_tracking()
+    rig.camera.fault = lambda frame: dataclasses.replace(
+        frame, capture_time_ns=frame.capture_time_ns - LIMITS.max_age_ns
+    )
+    # The first of them lie before those that came already.
+    rig.until_lost()
+    rig.until(lambda r: rig.flight.counts.too_old > 0)
+
+
+def test_the_newest_frame_wins_while_a_network_is_slow(make_rig: MakeRig) -> None:
+    rig = make_rig(policy=ALWAYS_LARGE, threshold=None)
+    rig.until_tracking()
+    rig.large.mode = "slow"
+    rig.until(lambda r: rig.flight.capture.counts.replaced > 5)
+    ages = [r.age_ns for r in rig.reports[-3:] if r.age_ns is not None]
+    # A queue would have grown by two frames of 10 ms with every slow run.
+    assert max(ages) < LIMITS.max_estimate_age_ns
+    assert all(map(is_fresh, rig.reports))
+
+
+def test_nobody_in_view_by_the_policys_own_network(make_rig: MakeRig) -> None:
+    script = Script.random(2000)
+    away = script.aux.copy()
+    away[:] = 0
+    away[:, -1] = 9
+    rig = make_rig(policy=AUX_SM, threshold=0.5, script=dataclasses.replace(script, aux=away))
+    absent = rig.until(lambda r: r.state is FlightState.ABSENT)
+    assert absent.estimate is not None
+    assert absent.estimate.presence is not None
+    assert absent.estimate.presence < 0.4
+
+
+def test_nobody_in_view_by_a_look_now_and_then(make_rig: MakeRig) -> None:
+    script = Script.random(2000)
+    aux = script.aux.copy()
+    aux[:] = 0
+    aux[100:, -1] = 9
+    rig = make_rig(
+        script=dataclasses.replace(script, aux=aux),
+        limits=dataclasses.replace(LIMITS, presence_every=2, presence=PresenceRule(frames=2)),
+    )
+    rig.until_tracking()
+    absent = rig.until(lambda r: r.state is FlightState.ABSENT)
+    assert absent.frame is not None
+    assert absent.frame.sequence >= 100
+    assert absent.estimate is not None
+    assert absent.estimate.presence is None  # it was not asked about this frame
+
+
+def test_presence_is_unknown_while_its_network_fails(make_rig: MakeRig) -> None:
+    rig = make_rig(limits=dataclasses.replace(LIMITS, presence_every=1))
+    rig.aux.mode = "raise"
+    for _ in range(5):
+        rig.until_tracking()
+    rig.aux.mode = "nan"
+    for _ in range(5):
+        rig.until_tracking()
+
+
+@pytest.mark.parametrize("mode", ["raise", "crash"])
+def test_a_sink_that_fails_delays_nobody_and_comes_back(make_rig: MakeRig, mode: str) -> None:
+    bad = FaultySink()
+    rig = make_rig(sinks=(bad,))
+    rig.until_tracking()
+    bad.mode = mode
+    rig.until(lambda r: bool(rig.flight.outboxes[1].problem))
+    rig.until_tracking()
+    bad.mode = "good"
+    written = bad.written
+    rig.until(lambda r: bad.written > written)
+    assert not rig.flight.outboxes[1].problem
+    assert rig.flight.outboxes[1].counts.errors >= 1
+
+
+def test_a_sink_that_blocks_delays_nobody_and_loses_the_oldest(make_rig: MakeRig) -> None:
+    bad = FaultySink()
+    bad.mode = "block"
+    rig = make_rig(sinks=(bad,))
+    assert bad.inside.wait(10)
+    rig.until(lambda r: rig.flight.outboxes[1].counts.dropped > 0)
+    assert rig.flight.outboxes[0].counts.dropped == 0
+    assert all(map(is_fresh, rig.reports))
+    # It holds up the end no longer than its share of a second.
+    assert not rig.flight.stop()
+    bad.released.set()
+
+
+def test_a_sink_that_stops_for_good_is_left_alone(make_rig: MakeRig) -> None:
+    class Stops(FaultySink):
+        def write(self, report: Report) -> None:
+            raise SinkStoppedError("the disk is full; recording stopped, the flight goes on")
+
+    bad = Stops()
+    rig = make_rig(sinks=(bad,))
+    rig.until(lambda r: rig.flight.outboxes[1].stopped)
+    rig.until_tracking()
+    assert bad.opened == 1
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_a_sink_that_does_not_open(make_rig: MakeRig, required: bool) -> None:
+    bad = FaultySink()
+    bad.mode = "closed"
+    rig = make_rig(sinks=(bad,), required=required, start=False)
+    rig.camera.open()
+    if required:
+        with pytest.raises(SinkError, match="nobody answers"):
+            rig.flight.start()
+        return
+    rig.flight.start()
+    rig.until_tracking()
+    bad.mode = "good"
+    rig.until(lambda r: bad.written > 0)
+
+
+def test_a_state_is_repeated_while_no_frame_comes(make_rig: MakeRig) -> None:
+    camera = FaultyCamera()
+
+    def nothing(_frame: Frame) -> None:
+        time.sleep(0.05)
+
+    camera.fault = nothing
+    rig = make_rig(camera=camera)
+    rig.until(lambda r: r.state is FlightState.WAITING)
+    rig.until(lambda r: r.state is FlightState.WAITING)
+    assert all(r.estimate is None for r in rig.reports)
+
+
+def test_the_wall_clock_does_not_matter(make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock is set by years, back and forth, at every look at it."""
+    jumps = iter(range(10**6))
+
+    def jumping() -> float:
+        return 1e9 * (next(jumps) % 2) + 7e8
+
+    monkeypatch.setattr(time, "time", jumping)
+    monkeypatch.setattr(time, "time_ns", lambda: int(jumping() * 1e9))
+    rig = make_rig()
+    for _ in range(20):
+        rig.until_tracking()
+    assert not [r for r in rig.reports if r.state is FlightState.LOST]
+    assert all(map(is_fresh, rig.reports))
+    times = [r.time_ns for r in rig.reports]
+    assert times == sorted(times)
+
+
+def test_every_thread_ends(make_rig: MakeRig) -> None:
+    rig = make_rig(sinks=(FaultySink(),))
+    rig.until_tracking()
+    assert rig.flight.stop()
+    assert rig.camera.closed >= 1
+    count = len(rig.reports)
+    time.sleep(0.05)
+    assert len(rig.reports) == count
+
+
+def test_a_recording_that_waits_is_flown_whole(make_rig: MakeRig) -> None:
+    rig = make_rig(camera=FaultyCamera(live=False, frames=500))
+    assert rig.flight.wait(20)
+    assert rig.flight.stop()
+    sequences = [r.frame.sequence for r in rig.reports if r.frame is not None]
+    assert sequences == list(range(500))
+    assert rig.flight.counts.estimates == 500
+    assert rig.flight.error is None
+
+
+def test_a_recording_that_fails_ends_the_flight_with_its_error(make_rig: MakeRig) -> None:
+    camera = FaultyCamera(live=False)
+
+    def damaged(frame: Frame) -> Frame:
+        if frame.sequence == 10:
+            raise SourceError("damaged at frame 10")
+        return frame
+
+    camera.fault = damaged
+    rig = make_rig(camera=camera)
+    assert rig.flight.wait(20)
+    assert isinstance(rig.flight.error, SourceError)
+    assert rig.flight.counts.estimates == 10
+
+
+def test_info_reaches_the_sinks(make_rig: MakeRig) -> None:
+    class Nosy(FaultySink):
+        info: FlightInfo | None = None
+
+        def open(self, info: FlightInfo) -> None:
+            self.info = info
+
+    sink = Nosy()
+    make_rig(sinks=(sink,))
+    assert sink.info is not None
+    assert [c.name for c in sink.info.components] == ["x", "y", "z", "phi"]

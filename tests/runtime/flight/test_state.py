@@ -1,0 +1,72 @@
+"""The state machine: no old value ever passes as fresh, and presence has hysteresis."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gearshift.runtime.errors import ConfigurationError
+from gearshift.runtime.flight.state import FlightStateMachine, Presence, PresenceRule
+from gearshift.runtime.sink import FlightState
+
+MAX_AGE = 750
+EVENTS = st.lists(
+    st.tuples(
+        st.integers(0, 400),  # time that passes
+        st.one_of(st.none(), st.integers(0, 1500)),  # age of a value, None: nothing comes
+        st.one_of(st.none(), st.floats(0, 1)),  # presence
+    )
+)
+
+
+@given(EVENTS)
+def test_what_the_state_promises_holds(
+    events: list[tuple[int, int | None, float | None]],
+) -> None:
+    machine = FlightStateMachine(MAX_AGE, PresenceRule())
+    now, newest = 10_000, None
+    for passed, age, presence in events:
+        now += passed
+        if presence is not None:
+            machine.presence.update(presence)
+        fresh = False
+        if age is not None:
+            fresh = machine.on_value(now, now - age)
+            assert fresh == (age <= MAX_AGE)
+            if fresh:
+                newest = max(newest or 0, now - age)
+        state = machine.on_time(now)
+        if newest is None:
+            assert state is FlightState.WAITING
+            assert machine.expires_ns is None
+        elif now - newest > MAX_AGE:
+            assert state is FlightState.LOST
+        else:
+            assert state in (FlightState.TRACKING, FlightState.ABSENT)
+            assert machine.expires_ns == newest + MAX_AGE
+            assert machine.on_time(newest + MAX_AGE) is state
+            now = max(now, newest + MAX_AGE)
+        if fresh and state is not FlightState.LOST:
+            somebody = machine.presence.somebody
+            assert state is (FlightState.TRACKING if somebody else FlightState.ABSENT)
+
+
+@given(st.lists(st.floats(0, 1)), st.integers(1, 5))
+def test_presence_turns_only_after_enough_in_a_row(values: list[float], frames: int) -> None:
+    rule = PresenceRule(appear=0.7, vanish=0.3, frames=frames)
+    presence = Presence(rule)
+    for index, value in enumerate(values):
+        before = presence.somebody
+        presence.update(value)
+        if presence.somebody is not before:
+            recent = values[index + 1 - frames : index + 1]
+            assert len(recent) == frames
+            limit = 0.3 if before else 0.7
+            assert all(v < limit if before else v > limit for v in recent)
+
+
+@pytest.mark.parametrize("bad", [{"appear": 0.2}, {"vanish": -0.1}, {"frames": 0}, {"appear": 2}])
+def test_a_rule_that_makes_no_sense(bad: dict[str, float]) -> None:
+    with pytest.raises(ConfigurationError, match="presence"):
+        PresenceRule(**bad)  # type: ignore[arg-type]
