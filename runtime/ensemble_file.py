@@ -31,6 +31,7 @@ of each output and deviations are unknown.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -133,6 +134,7 @@ def load_ensemble_file(
         if calibrated and calibration_path(path).exists():
             calibration, thresholds = _read_calibration(path, networks)
         for policy, points in written.thresholds.items():
+            _check_points(document, policy, points)
             thresholds[policy] = {**thresholds.get(policy, {}), **points}
         try:
             return Ensemble(
@@ -170,7 +172,7 @@ def _find(
     try:
         return find_source(_place(path, entry.network), zoo)
     except NetworkError as error:
-        beside = (path.parent / entry.network).exists()
+        beside = entry.network in (other.name for other in path.parent.iterdir())
         hint = f"; for the one beside this file write './{entry.network}'" if beside else ""
         raise NetworkError(f"{document.place((str(role), 'network'))}: {error}{hint}") from error
 
@@ -208,6 +210,13 @@ def _check_names(
                 f"{other} and {role} are different networks of one name, {reference.name}; import "
                 "one of them with --name",
             )
+
+
+def _check_points(document: TomlDocument, policy: str, points: Mapping[str, float]) -> None:
+    for point, threshold in points.items():
+        if math.isnan(threshold):
+            key = ("thresholds", policy, point)
+            raise document.error(key, f"{key_text(key)} is nan, which chooses nothing")
 
 
 def _read_calibration(
@@ -272,6 +281,8 @@ def _by_name(
     """The known numbers, one per output, with those replaced that the file names."""
     numbers = known.copy()
     for name, value in values.items():
+        if not math.isfinite(value):
+            raise document.error((*key, name), f"{key_text((*key, name))} is {value}")
         if name not in names:
             raise document.error(
                 (*key, name),

@@ -195,7 +195,7 @@ def find_source(name_or_path: str | Path, zoo: Path | None = None) -> NetworkSou
     named = isinstance(name_or_path, str) and "/" not in name_or_path
     if named and path.suffix not in SUFFIXES:
         return _of_zoo(str(name_or_path), zoo or zoo_folder())
-    if path.is_dir():
+    if _is_folder(path):
         form, digest = INTEGER, folder_digest(path)
     else:
         form = SUFFIXES.get(path.suffix, ONNX)
@@ -254,8 +254,17 @@ def _of_zoo(name: str, folder: Path) -> NetworkSource:
     return NetworkSource(name, forms, ONNX)
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise NetworkError(f"{path}: {error.strerror}") from error
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
         raise NetworkError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise NetworkError(f"{str(path)!r}: no name of a file ({error})") from error

@@ -141,6 +141,13 @@ def test_what_the_file_says_is_used(tiny_zoo: Path, tmp_path: Path) -> None:
             PLAIN + "[thresholds.op]\neasy = 'low'\n",
             ":7: 'thresholds.op.easy' is \"low\"; expected a number",
         ),
+        (PLAIN + "[weights]\nx = nan\n", ":7: 'weights.x' is nan"),
+        (PLAIN + "[small.standard_deviation]\nx = inf\n", ":7: 'small.standard_deviation.x' is"),
+        (PLAIN + "[thresholds.op]\neasy = nan\n", ":7: 'thresholds.op.easy' is nan"),
+        (PLAIN.replace('"big"', "''"), ":5: unknown network ''"),
+        (PLAIN.replace('"big"', r'"./a\u0000b"'), ":5: "),
+        (PLAIN.replace('"big"', r'"a\u0000b"'), ":5: unknown network"),
+        (PLAIN.replace('"big"', f'"./{"n" * 5000}"'), ":5: "),
         (PLAIN + "[aux]\nnetwork = 'little'\n", ": mine: little is no head localiser"),
         (
             WITH_AUX + "head_cell_gain = [1]\n",
