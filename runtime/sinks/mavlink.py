@@ -71,6 +71,8 @@ class Mavlink:
 
     def write(self, report: Report) -> None:
         """See `Sink.write`."""
+        if self._write is None:
+            raise SinkError(f"MAVLink to {self._options.to} is closed")
         if self._heartbeat_ns is None or report.time_ns - self._heartbeat_ns >= HEARTBEAT_NS:
             self._heartbeat_ns = report.time_ns
             self._send(self._heartbeat(report.state))
@@ -160,8 +162,7 @@ class Mavlink:
         )
 
     def _send(self, message: Any) -> None:
-        if self._write is None:
-            raise SinkError(f"MAVLink to {self._options.to} is closed")
+        assert self._write is not None
         try:
             self._write(message.pack(self._encoder))
         except ConnectionRefusedError:
