@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from gearshift.runtime.ensemble import load_ensemble, write_records
 from gearshift.runtime.ensemble_file import calibration_path, load_ensemble_file
@@ -243,3 +246,53 @@ def test_a_calibration_is_read_from_beside(tiny_zoo: Path, tmp_path: Path) -> No
     for text in ("{", '{"schema_version": 1, "ensembles": {}}', '{"schema_version": 9}'):
         calibration_path(path).write_text(text)
         assert "mine.calibration.json" in refused(path, tiny_zoo)
+
+
+def inline(value: object) -> str:
+    """A value in TOML; strings as JSON writes them."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(k)} = {inline(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(inline, value)) + "]"
+    return json.dumps(value).replace("Infinity", "inf").replace("NaN", "nan")
+
+
+WORDS = st.sampled_from(
+    ["little", "big", "heads", "./x", "a.onnx", "onnx", "x", "op", "anchor.rate"]
+)
+VALUES = st.recursive(
+    st.one_of(WORDS, st.integers(-2, 2), st.floats(), st.booleans()),
+    lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(WORDS, inner, max_size=2)),
+    max_leaves=4,
+)
+KEYS = st.sampled_from(
+    ["name", "small", "large", "aux", "weights", "head_cell_gain", "parameters", "thresholds"]
+)
+ENTRIES = st.fixed_dictionaries(
+    {"network": st.sampled_from(["little", "big", "heads"])},
+    optional={"engine": WORDS, "standard_deviation": VALUES, "other": VALUES},
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.fixed_dictionaries(
+        {"schema_version": st.just(1), "small": ENTRIES, "large": ENTRIES},
+        optional={"aux": ENTRIES},
+    ),
+    st.dictionaries(KEYS, VALUES, max_size=2),
+)
+def test_any_file_is_flown_or_refused(
+    tiny_zoo: Path, tmp_path: Path, good: dict[str, object], changed: dict[str, object]
+) -> None:
+    document = {**good, **changed}
+    path = write(tmp_path, "".join(f"{k} = {inline(v)}\n" for k, v in document.items()))
+    try:
+        ensemble = load_ensemble_file(path, tiny_zoo)
+    except GearshiftError as error:
+        said = str(error)
+    else:
+        said = str(path)
+        ensemble.close()
+    assert said.startswith(str(path))
+    assert "\n" not in said
