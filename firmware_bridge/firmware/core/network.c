@@ -90,6 +90,11 @@ uint32_t gs_network_arena_bytes(const gs_network *network, uint32_t cores)
     return arena_bytes(network, cores, 1);
 }
 
+uint32_t gs_network_scratch_bytes(const gs_network *network, uint32_t cores)
+{
+    return demand_of(network, 1).scratch * (cores == 0 ? 1 : cores);
+}
+
 uint32_t gs_network_whole_arena_bytes(const gs_network *network, uint32_t cores)
 {
     return arena_bytes(network, cores, 0);
@@ -146,10 +151,12 @@ gs_status gs_network_run(const gs_network *network, const gs_machine *machine, c
     uint32_t cores = machine->cores == 0 ? 1 : machine->cores;
     demand need = demand_of(network, fuses);
     uint64_t scratch_bytes = (uint64_t)need.scratch * cores;
-    if (scratch_bytes + need.activations > machine->arena_bytes) {
+    uint64_t in_arena = machine->scratch != 0 ? 0 : scratch_bytes;
+    if (in_arena + need.activations > machine->arena_bytes ||
+        (machine->scratch != 0 && scratch_bytes > machine->scratch_bytes)) {
         return GS_NO_SPACE;
     }
-    uint8_t *low = machine->arena + scratch_bytes, *high = low + need.activations;
+    uint8_t *low = machine->arena + in_arena, *high = low + need.activations;
     const uint8_t *input = frame;
     int next_is_low = 1;
     if (network->halves) {
@@ -164,7 +171,7 @@ gs_status gs_network_run(const gs_network *network, const gs_machine *machine, c
         item.kernels = machine->kernels != 0 ? machine->kernels : &gs_portable_kernels;
         item.input = input;
         item.output = is_last(network, index, &item) ? (uint8_t *)outputs : activation;
-        item.scratch = machine->arena;
+        item.scratch = machine->scratch != 0 ? machine->scratch : machine->arena;
         item.scratch_bytes = need.scratch;
         item.cores = cores;
         gs_status status = run_job(network, machine, index, &item);

@@ -68,6 +68,11 @@ int driver_run(const uint8_t *image, size_t length, const uint8_t *frame, uint32
         };
         machine.arena = aligned_alloc(8, (machine.arena_bytes + 7) / 8 * 8);
         memset(machine.arena, 0xA5, machine.arena_bytes);
+        if (sums == NULL && cores % 2 == 1) {
+            machine.scratch_bytes = gs_network_scratch_bytes(&network, cores);
+            machine.scratch = aligned_alloc(8, machine.scratch_bytes + 8);
+            machine.arena_bytes -= machine.scratch_bytes;
+        }
         uint8_t *pixels = malloc((size_t)network.height * network.width);
         memcpy(pixels, frame, (size_t)network.height * network.width);
         status = gs_network_run(&network, &machine, pixels, outputs);
@@ -75,6 +80,7 @@ int driver_run(const uint8_t *image, size_t length, const uint8_t *frame, uint32
             gs_network_values(&network, outputs, values);
         }
         free(pixels);
+        free(machine.scratch);
         free(machine.arena);
     }
     free(block);

@@ -21,11 +21,13 @@ typedef gs_status (*gs_layer_override)(void *context, const gs_network *network,
                                        const gs_layer *layer, const uint8_t *input, void *output);
 
 /* What networks run on. All zero but `arena` and `arena_bytes` is one core and portable kernels.
- * parallel: call work(argument, core) once for every core in 0..cores-1 and return when all have
+ * scratch: fast memory for the kernels' windows and rows; null: part of the arena. parallel: call work(argument, core) once for every core in 0..cores-1 and return when all have
  * returned. One machine serves every network, as one network runs at a time. */
 typedef struct gs_machine {
     uint8_t *arena; /* aligned to 8 */
     uint32_t arena_bytes;
+    uint8_t *scratch; /* aligned to 8 */
+    uint32_t scratch_bytes;
     const gs_kernels *kernels; /* null: gs_portable_kernels */
     uint32_t cores;            /* 0: 1 */
     void (*parallel)(void *context, gs_work work, void *argument, uint32_t cores);
@@ -38,7 +40,10 @@ typedef struct gs_machine {
  * before pooling is computed a few rows at a time and never stored whole. */
 uint32_t gs_network_arena_bytes(const gs_network *network, uint32_t cores);
 
-/* The same for a machine with an observer or an override, which want every layer's output whole. */
+/* Of these, how many are scratch, which a machine may have elsewhere; a multiple of 8. */
+uint32_t gs_network_scratch_bytes(const gs_network *network, uint32_t cores);
+
+/* The same as gs_network_arena_bytes for a machine with an observer or an override, which want every layer's output whole. */
 uint32_t gs_network_whole_arena_bytes(const gs_network *network, uint32_t cores);
 
 /* Run on a frame of network->height x network->width bytes, which is only read and may lie outside
