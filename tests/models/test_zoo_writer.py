@@ -96,13 +96,16 @@ def test_the_command_fills_a_zoo(zoo: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_profile_leaves_out_what_gap8_cannot_run(
-    zoo: Path, caplog: pytest.LogCaptureFixture
+    zoo: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = (zoo / "F2.onnx").read_bytes()[:-9]
     write_network(zoo, broken, entry("foreign"))
     with caplog.at_level(logging.WARNING):
         assert set(gap8_profile(zoo).networks) == {"F2", "aux"}
     assert "foreign is not in the profile" in caplog.text
+    assert main(["models", "list", "--zoo", str(zoo)]) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if "foreign" in line]
+    assert row.split()[3:5] == ["-", "-"]
     document = json.loads((zoo / MANIFEST_NAME).read_text())
     document["networks"] = {"foreign": document["networks"]["foreign"]}
     (zoo / MANIFEST_NAME).write_text(json.dumps(document))
