@@ -134,8 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     over = [e.name for e in ensembles if e.l2(firmware) > L2_BYTES or e.l1 > L1_BYTES]
     verdict = f"too large: {', '.join(over)}" if over else "every ensemble fits"
     sys.stdout.write(
-        f"Bytes, without PMSIS and the controller's stack. GAP8 has {L2_BYTES} of L2 and {L1_BYTES} "
-        f"of L1: {verdict}.\n"
+        f"Bytes, without PMSIS and the controller's stack. GAP8 has {L2_BYTES} of L2 and "
+        f"{L1_BYTES} of L1: {verdict}.\n"
     )
     return 0
 
