@@ -13,7 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from foxglove_schemas_protobuf.CameraCalibration_pb2 import CameraCalibration
+from foxglove_schemas_protobuf.PoseInFrame_pb2 import PoseInFrame
+from foxglove_schemas_protobuf.RawImage_pb2 import RawImage
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from mcap.reader import make_reader
+from mcap_protobuf.schema import build_file_descriptor_set
 
+from gearshift.runtime import sink_conformance
 from gearshift.runtime.errors import RecordingError, SinkError, SinkStoppedError
 from gearshift.runtime.recording import RecordingReader
 from gearshift.runtime.sink import FlightInfo, FlightState, Report
@@ -207,3 +214,31 @@ def test_a_folder_that_cannot_be_written_is_named(
         spoil(folder)
     with pytest.raises(SinkError, match=str(folder)):
         Recorder(RecorderOptions(folder=str(folder))).open(INFO)
+
+
+def test_foxglove_finds_its_own_schemas_in_a_flight(tmp_path: Path) -> None:
+    """Names and message descriptors, compared with Foxglove's package, by mcap's own reader."""
+    recorder = Recorder(RecorderOptions(folder=str(tmp_path)))
+    recorder.open(sink_conformance.INFO)
+    for index in range(3):
+        recorder.write(sink_conformance.report(index))
+    path = recorder.path
+    recorder.close()
+    assert path is not None
+    with path.open("rb") as stream:
+        summary = make_reader(stream).get_summary()
+    assert summary is not None
+    topics = {
+        channel.topic: summary.schemas[channel.schema_id] for channel in summary.channels.values()
+    }
+    for topic, message in (
+        ("/camera/image", RawImage),
+        ("/camera/calibration", CameraCalibration),
+        ("/estimate/pose", PoseInFrame),
+    ):
+        assert topics[topic].name == message.DESCRIPTOR.full_name
+        expected = build_file_descriptor_set(message)
+        found = FileDescriptorSet.FromString(topics[topic].data)
+        assert {file.name for file in found.file} == {file.name for file in expected.file}
+        assert found == expected
+    assert topics["/decision"].name == "gearshift.Decision"
