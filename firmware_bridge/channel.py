@@ -363,13 +363,18 @@ class Channel:
         if not self._open:
             return
         oldest = next(iter(self._open.values()))
-        if now >= self._progress + oldest.patience:
-            # It travels behind everything that is under way.
-            per_byte = (self._times["long"].mean or 0.0) / self.info.payload_limit
-            longer = 2 * oldest.patience + per_byte * self._credit_used
-            oldest.patience = min(longer, LONGEST_PATIENCE_S)
-            self._progress = now
-            self._repeat(oldest, now)
+        if now < self._progress + oldest.patience:
+            return
+        # Nothing has come for so long: the oldest one goes again, and what costs the line little.
+        self._progress = now
+        for ticket in list(self._open.values()):
+            is_long = _kind(ticket.type, len(ticket.line)) == "long"
+            if ticket is oldest or (not is_long and now >= ticket.last_sent + ticket.patience):
+                # It travels behind everything that is under way.
+                per_byte = (self._times["long"].mean or 0.0) / self.info.payload_limit
+                longer = 2 * ticket.patience + per_byte * self._credit_used
+                ticket.patience = min(longer, LONGEST_PATIENCE_S)
+                self._repeat(ticket, now)
 
     def _drop(self, ticket: Ticket, error: LinkError) -> None:
         ticket.error = error

@@ -22,8 +22,9 @@ from gearshift.runtime.errors import LinkError
 POLL_S = 0.05
 PORTION = 512
 """Bytes that travel at a time on a paced line: 1.7 ms at 3 Mbaud."""
-SLACK_S = 0.005
-"""A timer that fires late is made up for, by so much at most; the rate is never exceeded."""
+SLACK_S = 0.05
+"""A relay that was woken late catches up by so much at most: a real line does not wait for a busy
+computer. Over longer times the rate is never exceeded."""
 
 
 class Pace:

@@ -97,24 +97,21 @@ class Transfer:
         if self._command is None:
             return
         command, payload = self._command
-        complete = len(self._written) == len(self._parts)
-        if self._final is None:
-            if complete:
-                self._final = self._channel.send(command, payload, self.deadline)
-            return
-        if not self._final.done:
-            return
-        answer = self._final.result()
-        if answer.status is Status.OK:
-            self.finished = self._channel.clock()
-            self.answer = answer
-        elif answer.status in (Status.INCOMPLETE, Status.BUSY):
+        if self._final is not None and self._final.done:
+            answer = self._final.result()
+            if answer.status is Status.OK:
+                self.finished = self._channel.clock()
+                self.answer = answer
+                return
+            if answer.status not in (Status.INCOMPLETE, Status.BUSY):
+                raise refusal(command.name.lower(), answer.status)
             # It overtook a part that was lost; the board has done nothing.
             self._final = None
             if answer.status is Status.BUSY:
                 self._resume = self._channel.clock() + BUSY_PAUSE_S
-        else:
-            raise refusal(command.name.lower(), answer.status)
+                return
+        if self._final is None and len(self._written) == len(self._parts):
+            self._final = self._channel.send(command, payload, self.deadline)
 
 
 _ADVICE: dict[Status, str] = {
