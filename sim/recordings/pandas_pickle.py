@@ -30,6 +30,7 @@ from gearshift.sim.recordings.pickled_arrays import (
     reconstruct,
     scalar,
 )
+from gearshift.sim.recordings.pickled_text import ArrowArray, ArrowBuffer, ArrowChunks, ArrowType
 
 
 class State:
@@ -58,6 +59,10 @@ class Index(State):
 
 class StringArray(State):
     """The text behind the column labels of pandas 3."""
+
+
+class ArrowStringArray(State):
+    """The same where pyarrow is installed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,7 +102,7 @@ def _empty_bytes(*arguments: object) -> object:
 
 def _reconstructor(kind: object, _base: object, _state: object) -> object:
     make = getattr(kind, "make", None)
-    if make not in (DataFrame, BlockManager, Index):
+    if make not in (DataFrame, BlockManager, Index, ArrowStringArray):
         raise RefusedPickleError("an object that is no part of a data frame")
     return make()
 
@@ -155,6 +160,12 @@ def _table() -> Mapping[str, Callable[..., object]]:
         "pandas._libs.internals.BlockPlacement": _placement,
         "pandas.core.internals.blocks.new_block": _block,
         "pandas._libs.arrays.__pyx_unpickle_NDArrayBacked": StringArray,
+        "pandas.arrays.ArrowStringArray": ArrowStringArray,
+        "pandas.core.arrays.string_arrow.ArrowStringArray": ArrowStringArray,
+        "pyarrow.lib._restore_array": ArrowArray,
+        "pyarrow.lib.chunked_array": ArrowChunks,
+        "pyarrow.lib.type_for_alias": ArrowType,
+        "pyarrow.lib.py_buffer": ArrowBuffer,
         "pandas.StringDtype": State,
         "pandas.core.arrays.string_.StringDtype": State,
     }
@@ -289,6 +300,11 @@ def _labels(axis: object) -> list[str]:
     for _ in range(4):  # an Index of an array of text: each wraps the next
         if isinstance(data, Array):
             return [str(n) if isinstance(n, int | str) else "?" for n in data.values().flat]
+        if isinstance(data, ArrowStringArray):
+            arrow = data.state.get("_pa_array") if isinstance(data.state, dict) else None
+            if isinstance(arrow, ArrowArray | ArrowChunks):
+                return arrow.texts()
+            break
         if isinstance(data, Index):
             state = data.state if data.state is not None else data.arguments
             data = state.get("data") if isinstance(state, dict) else state
