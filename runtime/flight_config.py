@@ -152,11 +152,11 @@ class FlightSections(_Section, frozen=True):
 
 
 SOURCE_KEYS: tuple[tuple[str, Any, Any], ...] = (
-    ("camera", str | None, None),
+    ("calibration", str | None, None),
     ("max_age_ms", Positive, 200.0),
 )
-"""What every [source] has. camera: file with intrinsics, see `gearshift camera`. max_age_ms: a live
-frame older than this when inference could start is dropped."""
+"""What every [source] has. calibration: file with intrinsics, see `gearshift camera`. max_age_ms: a
+live frame older than this when inference could start is dropped."""
 SINK_KEYS: tuple[tuple[str, Any, Any], ...] = (("required", bool, True),)
 """What every [[sinks]] has. required: the flight does not start when it cannot be opened."""
 
@@ -168,7 +168,7 @@ class SourceChoice:
     kind: str
     plugin: SourcePlugin
     options: msgspec.Struct
-    camera: Path | None
+    calibration: Path | None
     max_age_ms: float
 
 
@@ -217,7 +217,7 @@ class FlightConfig:
         source = self.source
         values["source"] = {
             "kind": source.kind,
-            "camera": None if source.camera is None else str(source.camera),
+            "calibration": None if source.calibration is None else str(source.calibration),
             "max_age_ms": source.max_age_ms,
             **msgspec.to_builtins(source.options),
         }
@@ -292,7 +292,7 @@ def _parse(document: TomlDocument) -> FlightConfig:
         source_kind,
         source_plugin,
         options,
-        None if source.camera is None else Path(source.camera),
+        None if source.calibration is None else Path(source.calibration),
         source.max_age_ms,
     )
     entries: list[tuple[tuple[str | int, ...], str, Any]] = [

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from gearshift.runtime.errors import GearshiftError
 from gearshift.runtime.flight.display import LINE_EVERY_S, StatusLine, StatusLog, status_mode
+from gearshift.runtime.flight.feasibility import check_flight
 from gearshift.runtime.flight.notify import Supervisor
 from gearshift.runtime.flight.pipeline import Flight
 from gearshift.runtime.flight.setup import build_flight
@@ -61,6 +62,8 @@ def conduct(config: FlightConfig, *, seconds: float | None = None) -> int:
     level = getattr(logging, config.sections.log.level.upper())
     logging.getLogger().setLevel(min(logging.getLogger().level, level))
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    for note in check_flight(config):
+        logger.warning("%s", note)
     supervisor = Supervisor()
     with Wakeups() as wakeups, ExitStack() as stack:
         stack.callback(supervisor.close)

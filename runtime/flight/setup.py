@@ -159,12 +159,12 @@ def flown_view(ensemble: Ensemble) -> View:
 
 def source_camera(config: FlightConfig, source: Source) -> Camera | None:
     """The intrinsics of an open source: those of the file that is named, or its own."""
-    if config.source.camera is None:
+    if config.source.calibration is None:
         return source.camera
     try:
-        return read_camera(config.source.camera)
+        return read_camera(config.source.calibration)
     except ConfigurationError as error:
-        raise config.document.error(("source", "camera"), str(error)) from error
+        raise config.document.error(("source", "calibration"), str(error)) from error
 
 
 def warm_up(ensemble: Ensemble) -> None:
