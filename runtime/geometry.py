@@ -53,10 +53,10 @@ class View:
 
 def network_view(networks: Iterable[Network]) -> View:
     """The view that all networks of an ensemble share; raises ConfigurationError."""
-    views = {
-        View(n.width, n.height, None if n.camera is None else replace(n.camera, name="")): n
-        for n in networks
-    }
+    views: dict[View, Network] = {}
+    for n in networks:
+        camera = None if n.camera is None else replace(n.camera, name="")
+        views.setdefault(View(n.width, n.height, camera), n)
     if not views:
         raise ConfigurationError("there is no network to take frames for")
     if len(views) > 1:
@@ -102,7 +102,7 @@ class Rectifier:
         elif not (same_size and _same(source, view.camera)):
             self._plan = _Maps(source, view.camera)
             self.missing = self._plan.missing
-            self.warnings = tuple(_worries(source, self._plan))
+            self.warnings = tuple(worries(source, 1 - self.missing, self._plan.scale))
 
     @property
     def passes_through(self) -> bool:
@@ -251,14 +251,15 @@ def _unknown(source: bool, crop: _Crop | None) -> str:
     return f"{who}: {taken} taken for the whole view and distances will be off by its scale; {what}"
 
 
-def _worries(source: Camera, maps: _Maps) -> Iterable[str]:
-    if maps.missing > _UNSEEN:
+def worries(source: Camera, share: float, scale: float) -> Iterable[str]:
+    """What a user should know of a camera of that `coverage`, one line each."""
+    if 1 - share > _UNSEEN:
         yield (
-            f"camera {source.name!r} does not show {maps.missing:.1%} of what the networks' camera "
+            f"camera {source.name!r} does not show {1 - share:.1%} of what the networks' camera "
             "does; that part is filled with the border of its image: use a wider lens"
         )
-    if maps.scale < _FINE:
+    if scale < _FINE:
         yield (
-            f"camera {source.name!r} has {maps.scale:.2f} pixels where the networks' camera has "
-            "one; the picture is blurred: fly it at a higher resolution"
+            f"camera {source.name!r} has {scale:.2f} pixels where the networks' camera has one; "
+            "the picture is blurred: fly it at a higher resolution"
         )

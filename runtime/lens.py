@@ -21,7 +21,8 @@ Points = NDArray[np.float64]
 PINHOLE_LENGTHS: Final = (0, 1, 2, 3, 4, 5, 8, 12)
 """k1 k2 p1 p2 k3 (plumb_bob), k4 k5 k6 (rational), s1 s2 s3 s4 (thin prism); the rest is 0."""
 FISHEYE_LENGTH: Final = 4
-_STEPS: Final = 12
+_STEPS: Final = 8
+_DELTA: Final = 1e-6
 _WIDEST: Final = math.radians(85)
 """Angle from the axis: a plane at distance 1 has no room for much wider rays."""
 
@@ -66,20 +67,27 @@ def distort(camera: Camera, points: Points) -> Points:
 
 
 def undistort(camera: Camera, points: Points) -> Points:
-    """The inverse of `distort`, by Newton's method: to 1e-9 wherever the lens does not fold."""
+    """The inverse of `distort`, to 1e-9; points that no ray reaches give the widest ray there is.
+
+    A table inverts the radial part, a few of Newton's steps the rest.
+    """
     if not (camera.fisheye or any(camera.distortion)):
         return points
-    guess = points.copy()
-    limit = widest_radius(camera)
-    step = 1e-6
-    right, down = np.array([step, 0.0]), np.array([0.0, step])
+    radii, shown = _radial_table(camera)
+    radius = np.hypot(points[..., 0], points[..., 1])
+    true = np.interp(radius, shown, radii)
+    reached = (radius < shown[-1])[..., None]
+    guess = points * (true / np.maximum(radius, 1e-12))[..., None]
+    right, down = np.array([_DELTA, 0.0]), np.array([0.0, _DELTA])
     for _ in range(_STEPS):
         here = distort(camera, guess)
-        by_x = (distort(camera, guess + right) - here) / step
-        by_y = (distort(camera, guess + down) - here) / step
-        error = points - here
+        error = np.where(reached, points - here, 0.0)
+        if np.abs(error).max(initial=0.0) < 1e-10:
+            break
+        by_x = (distort(camera, guess + right) - here) / _DELTA
+        by_y = (distort(camera, guess + down) - here) / _DELTA
         determinant = by_x[..., 0] * by_y[..., 1] - by_x[..., 1] * by_y[..., 0]
-        determinant = np.where(np.abs(determinant) > 1e-9, determinant, 1e-9)
+        determinant = np.where(determinant > 1e-6, determinant, np.inf)
         move = np.stack(
             [
                 by_y[..., 1] * error[..., 0] - by_y[..., 0] * error[..., 1],
@@ -87,9 +95,7 @@ def undistort(camera: Camera, points: Points) -> Points:
             ],
             axis=-1,
         )
-        guess = within(guess + move / determinant[..., None], limit)
-        if np.abs(error).max(initial=0.0) < 1e-10:
-            break
+        guess = guess + move / determinant[..., None]
     return guess
 
 
@@ -98,6 +104,12 @@ def widest_radius(camera: Camera) -> float:
 
     Beyond it the polynomials fold outer points back into the image, which no real lens does.
     """
+    radii, _ = _radial_table(camera)
+    return float(radii[-1])
+
+
+def _radial_table(camera: Camera) -> tuple[Points, Points]:
+    """Radii on the plane at distance 1 and where the lens shows them, both growing from 0."""
     angles = np.linspace(0.0, _WIDEST, 4001)
     radii = np.tan(angles)
     if camera.fisheye:
@@ -109,7 +121,8 @@ def widest_radius(camera: Camera) -> float:
         above = 1 + square * (k1 + square * (k2 + square * k3))
         shown = np.where(below > 0, radii * above / np.where(below > 0, below, 1.0), -np.inf)
     falls = np.flatnonzero(np.diff(shown) <= 0)
-    return float(radii[falls[0]] if falls.size else radii[-1])
+    count = int(falls[0]) + 1 if falls.size else len(angles)
+    return radii[:count], shown[:count]
 
 
 def within(points: Points, limit: float) -> Points:

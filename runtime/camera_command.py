@@ -1,0 +1,357 @@
+"""`gearshift camera`: which cameras there are, what their lenses are, and whether those fit."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gearshift.runtime.camera_calibration import Board, Corners, ViewCollector
+    from gearshift.runtime.source import Source
+    from gearshift.runtime.types import Camera, Image
+
+HELP = "list cameras, calibrate one from a checkerboard, check that its lens fits the networks"
+EXTRA = "camera"
+
+_VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mjpeg", ".mjpg")
+_SILENCE_S = 10.0
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the sub-commands."""
+    parser.epilog = (
+        "examples:\n"
+        "  gearshift camera list\n"
+        "  gearshift camera calibrate /dev/video0 --size 640x480 --board 9x6 --square 0.025 \\\n"
+        "      --out camera.toml\n"
+        "  gearshift camera calibrate photos/ --board 9x6 --square 0.025 --out camera.toml\n"
+        "  gearshift camera show camera.toml"
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="V4L2 cameras, their lasting names and formats")
+    listing.add_argument("--json", action="store_true", help="for machines")
+    listing.set_defaults(run=_list)
+    _register_calibrate(actions.add_parser("calibrate", help="intrinsics from a checkerboard"))
+    show = actions.add_parser("show", help="field of view, distortion, and fit to the networks")
+    show.add_argument("camera", type=Path, metavar="CAMERA.toml")
+    show.add_argument(
+        "--network", default="M1.0", metavar="NAME|FILE", help="to fit to (%(default)s)"
+    )
+    show.add_argument("--json", action="store_true", help="for machines")
+    show.set_defaults(run=_show)
+
+
+def _register_calibrate(calibrate: argparse.ArgumentParser) -> None:
+    calibrate.formatter_class = argparse.RawDescriptionHelpFormatter
+    calibrate.epilog = (
+        "VIEWS is a folder of images, a video, a recording (.mcap), or a camera: /dev/video0, a\n"
+        "URL, or picamera2:0. Hold the board still, tilted different ways, near and far, up to\n"
+        "the corners of the image. Calibrate at the size that you will fly."
+    )
+    calibrate.add_argument("views", metavar="VIEWS")
+    calibrate.add_argument(
+        "--board", required=True, metavar="CxR", help="inner corners: one fewer than squares"
+    )
+    calibrate.add_argument(
+        "--square", type=float, required=True, metavar="M", help="side of a square in metres"
+    )
+    calibrate.add_argument("--out", type=Path, required=True, metavar="CAMERA.toml")
+    calibrate.add_argument("--force", action="store_true", help="replace CAMERA.toml if it exists")
+    calibrate.add_argument("--name", help="of the camera (default: the name of CAMERA.toml)")
+    calibrate.add_argument(
+        "--lens",
+        choices=("pinhole", "rational", "fisheye"),
+        default="pinhole",
+        help="model of distortion: 5, 8 or 4 numbers; wide lenses want the latter (%(default)s)",
+    )
+    calibrate.add_argument(
+        "--preview", type=Path, metavar="PNG", help="write an image of all corners that were found"
+    )
+    calibrate.add_argument(
+        "--count", type=int, default=25, metavar="N", help="views to take of a camera (%(default)s)"
+    )
+    calibrate.add_argument("--size", metavar="WxH", help="what to ask a camera for")
+    calibrate.add_argument("--format", metavar="FOURCC", help="of a V4L2 camera: MJPG, YUYV, GREY")
+    calibrate.set_defaults(run=_calibrate)
+
+
+def _list(options: argparse.Namespace) -> int:
+    import json
+    from dataclasses import asdict
+
+    from gearshift.runtime.camera_devices import video_devices
+
+    devices = video_devices()
+    if options.json:
+        sys.stdout.write(json.dumps([asdict(device) for device in devices], indent=2) + "\n")
+        return 0
+    if not devices:
+        sys.stdout.write(
+            "no V4L2 camera is connected; Raspberry Pi cameras: `rpicam-hello --list-cameras`\n"
+        )
+    for device in devices:
+        sys.stdout.write(f"{device.node}  {device.title}\n")
+        for name in device.names:
+            sys.stdout.write(f"  {name}\n")
+        if device.problem is not None:
+            sys.stdout.write(f"  cannot be asked: {device.problem}\n")
+        for mode in device.modes:
+            rates = ", ".join(f"{rate:g}" for rate in sorted(mode.rates, reverse=True))
+            size = f"{mode.width}x{mode.height}"
+            sys.stdout.write(f"  {mode.format:<5} {size:<10} {rates or '?'} Hz\n")
+    return 0
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    from gearshift.runtime.camera_calibration import (
+        calibrate,
+        draw_corners,
+    )
+    from gearshift.runtime.camera_file import CalibrationRecord, camera_text
+    from gearshift.runtime.errors import ConfigurationError
+
+    if options.out.suffix != ".toml":
+        raise ConfigurationError(f"--out {options.out}: a camera is a .toml file")
+    if options.out.exists() and not options.force:
+        raise ConfigurationError(f"{options.out} exists; replace it with --force")
+    board = _board(options.board, options.square)
+    source, is_live = _open_views(options)
+    try:
+        collector, last = _collect(source, board, options.count if is_live else None)
+    finally:
+        source.close()
+    if last is None:
+        raise ConfigurationError(f"{options.views} gave no image")
+    if not collector.corners:
+        raise ConfigurationError(
+            f"no image of {options.views} shows all {options.board} inner corners of the board; "
+            "count corners where four squares meet, not squares"
+        )
+    if options.preview is not None:
+        _write_preview(options.preview, draw_corners(last, collector.corners, board))
+    name = options.name or options.out.stem
+    found = calibrate(name, collector.corners, collector.size, board, options.lens)
+    record = CalibrationRecord(
+        views=len(found.used),
+        board=options.board,
+        square_m=options.square,
+        reprojection_error=found.error,
+        coverage=found.coverage,
+    )
+    try:
+        options.out.write_text(camera_text(found.camera, record))
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {options.out}: {error.strerror}") from error
+    camera = found.camera
+    sys.stdout.write(
+        f"{options.out}: {camera.width}x{camera.height}, fx {camera.fx:.1f}, fy {camera.fy:.1f}, "
+        f"centre {camera.cx:.1f}, {camera.cy:.1f}\n"
+        f"  {len(found.used)} views, reprojection error {found.error:.3f} pixels, the board was "
+        f"seen in {found.coverage:.0%} of the image"
+    )
+    if found.focal_deviation == found.focal_deviation:
+        sys.stdout.write(f", focal length known to {found.focal_deviation:.2%}")
+    sys.stdout.write("\n")
+    for warning in found.warnings:
+        sys.stderr.write(f"warning: {warning}\n")
+    return 0
+
+
+def _open_views(options: argparse.Namespace) -> tuple[Source, bool]:
+    """The source of views, open, and whether it is a camera."""
+    import msgspec
+
+    from gearshift.runtime.errors import ConfigurationError
+    from gearshift.runtime.source import find_source
+
+    views: str = options.views
+    size = _size(options.size)
+    path = Path(views)
+    settings: dict[str, object] = {"path": views, "pace": "none"}
+    is_live = False
+    if path.is_dir():
+        kind = "images"
+    elif path.suffix.lower() == ".mcap":
+        kind = "recording"
+    elif path.suffix.lower() in _VIDEO_SUFFIXES and "://" not in views:
+        kind = "video"
+    elif views.startswith("picamera2"):
+        kind, is_live = "picamera2", True
+        number = views.removeprefix("picamera2").removeprefix(":") or "0"
+        if not number.isdigit():
+            raise ConfigurationError(f"{views}: write picamera2:0, with the camera's number")
+        settings = {"camera": int(number)}
+    elif views.startswith("/dev/") or "://" in views:
+        kind, is_live = "v4l2", True
+        settings = {"device": views}
+        if options.format is not None:
+            settings["format"] = options.format
+    else:
+        raise ConfigurationError(
+            f"{views} is no folder, video or recording, nor a camera (/dev/video0, URL, picamera2)"
+        )
+    if size is not None:
+        if not is_live:
+            raise ConfigurationError("--size is for cameras; images have theirs")
+        settings |= {"width": size[0], "height": size[1]}
+    plugin = find_source(kind)
+    try:
+        source = plugin.make(msgspec.convert(settings, plugin.options))
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"{views}: {error}") from error
+    source.open()
+    return source, is_live
+
+
+def _collect(source: Source, board: Board, count: int | None) -> tuple[ViewCollector, Image | None]:
+    """Views until the source ends, or until there are `count`, with the last image seen.
+
+    Every image of a folder counts; of what moves, views that differ.
+    """
+    import time
+
+    from gearshift.runtime.camera_calibration import ViewCollector, find_corners
+    from gearshift.runtime.errors import ConfigurationError, FrameError, SourceError
+    from gearshift.runtime.source import SourceEnded
+
+    collector: ViewCollector | None = None
+    last: Image | None = None
+    seen, silent_since = 0, time.monotonic()
+    while count is None or collector is None or len(collector.corners) < count:
+        try:
+            frame = source.read(0.5)
+        except SourceEnded:
+            break
+        except FrameError as error:
+            sys.stderr.write(f"warning: {error}\n")
+            continue
+        except KeyboardInterrupt:
+            break
+        if frame is None:
+            if time.monotonic() - silent_since > _SILENCE_S:
+                raise SourceError(f"the camera gave no image for {_SILENCE_S:g} s")
+            continue
+        silent_since = time.monotonic()
+        height, width = frame.image.shape
+        if collector is None:
+            collector = ViewCollector((width, height))
+        elif collector.size != (width, height):
+            raise ConfigurationError(
+                f"image {frame.sequence} is {width}x{height}, the first one was "
+                f"{collector.size[0]}x{collector.size[1]}; calibrate one size at a time"
+            )
+        seen, last = seen + 1, frame.image
+        corners: Corners | None = find_corners(frame.image, board)
+        if corners is not None and collector.offer(corners) and count is not None:
+            sys.stderr.write(
+                f"\rview {len(collector.corners)} of {count}, {collector.coverage:.0%} of the "
+                "image; move the board  "
+            )
+            sys.stderr.flush()
+    if count is not None:
+        sys.stderr.write("\n")
+    if collector is None:
+        collector = ViewCollector((1, 1))
+    elif count is None:
+        sys.stdout.write(
+            f"{seen} images, {len(collector.corners)} of them different views of the whole board\n"
+        )
+    return collector, last
+
+
+def _write_preview(path: Path, picture: object) -> None:
+    from gearshift.runtime.errors import ConfigurationError
+    from gearshift.runtime.opencv import load_opencv
+
+    cv2 = load_opencv()
+    done, content = cv2.imencode(".png", picture)
+    assert done
+    try:
+        path.write_bytes(content.tobytes())
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _show(options: argparse.Namespace) -> int:
+    import json
+    import math
+
+    from gearshift.runtime.camera_file import read_camera
+    from gearshift.runtime.engine import load_engine
+    from gearshift.runtime.errors import ConfigurationError
+    from gearshift.runtime.geometry import coverage, worries
+    from gearshift.runtime.lens import fields_of_view
+
+    camera = read_camera(options.camera)
+    engine = load_engine(options.network)
+    target = engine.network.camera
+    engine.close()
+    if target is None:
+        raise ConfigurationError(
+            f"{options.network} does not say which camera it was trained for; name another network"
+        )
+    horizontal, vertical = (math.degrees(angle) for angle in fields_of_view(camera))
+    wanted = [math.degrees(angle) for angle in fields_of_view(target)]
+    bend = _bend(camera)
+    share, scale = coverage(camera, target)
+    warnings = list(worries(camera, share, scale))
+    if options.json:
+        document = {
+            "name": camera.name,
+            "field_of_view_deg": [horizontal, vertical],
+            "corner_displacement_px": bend,
+            "network": options.network,
+            "network_field_of_view_deg": wanted,
+            "covered": share,
+            "pixels_per_network_pixel": scale,
+            "warnings": warnings,
+        }
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        return 0
+    lens = "fisheye" if camera.fisheye else "pinhole"
+    sys.stdout.write(
+        f"{camera.name}: {camera.width}x{camera.height}, {lens} lens, fx {camera.fx:.1f}, "
+        f"fy {camera.fy:.1f}\n"
+        f"  field of view {horizontal:.1f} x {vertical:.1f} degrees; distortion moves the corners "
+        f"by {bend:.1f} pixels\n"
+        f"  {options.network} was trained for {wanted[0]:.1f} x {wanted[1]:.1f} degrees at "
+        f"{target.width}x{target.height}: this camera shows {share:.1%} of that, with {scale:.1f} "
+        "pixels where it has one\n"
+    )
+    for warning in warnings:
+        sys.stderr.write(f"warning: {warning}\n")
+    return 0
+
+
+def _bend(camera: Camera) -> float:
+    """How far from where a lens without distortion would have them corners are shown [pixels]."""
+    import numpy as np
+
+    from gearshift.runtime.lens import rays_of_pixels
+
+    right, bottom = camera.width - 1.0, camera.height - 1.0
+    corners = np.array([[0.0, 0.0], [right, 0.0], [0.0, bottom], [right, bottom]])
+    straight = rays_of_pixels(camera, corners) * [camera.fx, camera.fy] + [camera.cx, camera.cy]
+    return float(np.hypot(*(straight - corners).T).max())
+
+
+def _board(text: str, square: float) -> Board:
+    from gearshift.runtime.camera_calibration import Board
+
+    columns, rows = _pair(text, "--board", "9x6")
+    return Board(columns, rows, square)
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    return None if text is None else _pair(text, "--size", "640x480")
+
+
+def _pair(text: str, option: str, example: str) -> tuple[int, int]:
+    from gearshift.runtime.errors import ConfigurationError
+
+    first, _, second = text.partition("x")
+    if not (first.isdigit() and second.isdigit()):
+        raise ConfigurationError(f"{option} {text}: write two whole numbers, such as {example}")
+    return int(first), int(second)
