@@ -123,6 +123,8 @@ class Board:
         self._image = 0
         self._silent = 0
         self._tables: bytes | None = None
+        self._info: BoardInfo
+        self._session: int
         self._networks: tuple[BoardNetwork, ...] = ()
         self._lost: LinkError = LinkError("the board is not connected")
         deadline = time.monotonic() + connect_s

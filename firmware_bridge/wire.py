@@ -224,13 +224,14 @@ class Answer:
 def parse_answer(message: Message) -> Answer:
     """Undo the prefix; raises LinkError when the payload cannot be one."""
     try:
-        prefix = _PREFIX.unpack_from(message.payload)
+        time_us, compute_us, received, count = _PREFIX.unpack_from(message.payload)
         status = Status(message.status)
     except (struct.error, ValueError) as error:
         raise LinkError(
             f"an answer of type {message.type - ANSWER} is damaged ({error})"
         ) from error
-    return Answer(status, message.session, *prefix, message.payload[_PREFIX.size :])
+    body = message.payload[_PREFIX.size :]
+    return Answer(status, message.session, time_us, compute_us, received, count, body)
 
 
 @dataclass(frozen=True, slots=True)
