@@ -108,7 +108,12 @@ def _is_tables(value: object) -> bool:
 
 def _key(key: str) -> str:
     bare = key.replace("-", "").replace("_", "").isalnum() and key.isascii()
-    return key if bare else json.dumps(key)
+    return key if bare else _text(key)
+
+
+def _text(text: str) -> str:
+    """JSON's escapes are TOML's, but for one character."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _value(value: object) -> str:
@@ -120,4 +125,4 @@ def _value(value: object) -> str:
         return str(value)
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_value(each) for each in value) + "]"
-    return json.dumps(str(value), ensure_ascii=False)
+    return _text(str(value))

@@ -20,7 +20,9 @@ class StatusLine:
     def __init__(self, stream: TextIO = sys.stderr) -> None:
         self._stream = stream
         self._handlers = [
-            h for h in logging.getLogger().handlers if isinstance(h, logging.StreamHandler)
+            h
+            for h in logging.getLogger().handlers
+            if isinstance(h, logging.StreamHandler) and h.stream is stream
         ]
         for handler in self._handlers:
             handler.addFilter(self._make_room)

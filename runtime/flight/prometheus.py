@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import fields
@@ -116,4 +117,7 @@ class MetricsServer:
 
     def close(self) -> None:
         """Stop answering."""
+        # Wakes the thread, which else would only look after a while whether it is to end.
+        self._server.socket.shutdown(socket.SHUT_RDWR)
+        self._server.shutdown()
         self._server.server_close()
