@@ -7,6 +7,7 @@ are thrown out, and what to tell the user is decided here.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.runtime.errors import ConfigurationError
+from gearshift.runtime.lens import pixels_of_rays, rays_of_pixels
 from gearshift.runtime.opencv import load_opencv
 from gearshift.runtime.types import Camera, Image
 
@@ -29,6 +31,7 @@ _COLUMNS, _ROWS = 8, 6
 _ENOUGH_COVERAGE: Final = 0.7
 _GOOD_ERROR: Final = 0.5
 _UNCERTAIN: Final = 0.01
+_ENOUGH_TILT: Final = math.radians(25)
 _DISTINCT: Final = 0.04
 _OUTLIER: Final = 3.0
 
@@ -79,9 +82,18 @@ class Calibration:
 def find_corners(image: Image, board: Board) -> Corners | None:
     """The board's inner corners (columns * rows, 2) in pixels; None unless all are in view."""
     cv2 = load_opencv()
-    flags = cv2.CALIB_CB_NORMALIZE_IMAGE | cv2.CALIB_CB_ACCURACY
-    found, corners = cv2.findChessboardCornersSB(image, (board.columns, board.rows), flags=flags)
-    return np.asarray(corners, np.float32).reshape(-1, 2) if found else None
+    size = (board.columns, board.rows)
+    found, rough = cv2.findChessboardCornersSB(image, size, flags=cv2.CALIB_CB_NORMALIZE_IMAGE)
+    if not found:
+        return None
+    rough = np.asarray(rough, np.float32).reshape(board.rows, board.columns, 2)
+    # The detector stands much, the refinement is the more exact: it looks as far as it may without
+    # seeing a second corner.
+    steps = (np.linalg.norm(np.diff(rough, axis=axis), axis=-1).min() for axis in (0, 1))
+    reach = int(np.clip(min(steps) / 3, 2, 11))
+    stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_MAX_ITER, 40, 1e-3)
+    exact = cv2.cornerSubPix(image, rough.reshape(-1, 1, 2), (reach, reach), (-1, -1), stop)
+    return np.asarray(exact, np.float32).reshape(-1, 2)
 
 
 @dataclass(slots=True)
@@ -141,8 +153,8 @@ def calibrate(
         logger.info("left out %d views whose corners fit the rest badly", len(used) - len(kept))
         used = kept
     share = coverage_of([views[i] for i in used], size)
-    warnings = tuple(_worries(solution, share, len(used), len(views)))
     camera = solution.camera(name, size, fisheye=lens == "fisheye")
+    warnings = tuple(_worries(solution, camera, share, len(used), len(views)))
     return Calibration(
         camera, solution.error, share, solution.focal_deviation, tuple(used), warnings
     )
@@ -155,6 +167,8 @@ class _Solution:
     error: float
     view_errors: NDArray[np.float64]
     focal_deviation: float
+    tilt: float
+    """The largest angle between the boards of any two views [rad]."""
 
     def camera(self, name: str, size: tuple[int, int], *, fisheye: bool) -> Camera:
         return Camera(
@@ -179,7 +193,7 @@ def _solve(
             return _solve_fisheye(cv2, points, views, size)
         flags = cv2.CALIB_RATIONAL_MODEL if lens == "rational" else 0
         images = [corners.reshape(-1, 1, 2) for corners in views]
-        error, matrix, distortion, _, _, spread, _, view_errors = cv2.calibrateCameraExtended(
+        error, matrix, distortion, turns, _, spread, _, view_errors = cv2.calibrateCameraExtended(
             points, images, size, None, None, flags=flags
         )
     except cv2.error as caught:
@@ -193,6 +207,7 @@ def _solve(
         float(error),
         np.asarray(view_errors, np.float64).reshape(-1),
         float(spread.reshape(-1)[0] / matrix[0, 0]),
+        _largest_tilt(cv2, turns),
     )
 
 
@@ -202,8 +217,8 @@ def _solve_fisheye(
     flags = cv2.CALIB_RECOMPUTE_EXTRINSIC | cv2.CALIB_FIX_SKEW
     if hasattr(cv2.fisheye, "CALIB_FIX_SKEW"):  # OpenCV 4 has other numbers for a fisheye's flags
         flags = cv2.fisheye.CALIB_RECOMPUTE_EXTRINSIC | cv2.fisheye.CALIB_FIX_SKEW
-    objects = [p.reshape(-1, 1, 3).astype(np.float64) for p in points]
-    images = [corners.reshape(-1, 1, 2).astype(np.float64) for corners in views]
+    objects = [p.reshape(1, -1, 3).astype(np.float64) for p in points]
+    images = [corners.reshape(1, -1, 2).astype(np.float64) for corners in views]
     matrix, distortion = np.zeros((3, 3)), np.zeros((4, 1))
     error, matrix, distortion, turns, moves = cv2.fisheye.calibrate(
         objects, images, size, matrix, distortion, flags=flags
@@ -211,12 +226,25 @@ def _solve_fisheye(
     errors = []
     for known, seen, turn, move in zip(objects, images, turns, moves, strict=True):
         again, _ = cv2.fisheye.projectPoints(known, turn, move, matrix, distortion)
-        errors.append(float(np.sqrt(np.square(again.reshape(-1, 2) - seen[:, 0]).sum(1).mean())))
-    deviation = float("nan")
-    return _Solution(matrix, distortion.reshape(-1), float(error), np.array(errors), deviation)
+        errors.append(float(np.sqrt(np.square(again.reshape(-1, 2) - seen[0]).sum(1).mean())))
+    return _Solution(
+        matrix,
+        distortion.reshape(-1),
+        float(error),
+        np.array(errors),
+        math.nan,
+        _largest_tilt(cv2, turns),
+    )
 
 
-def _worries(solution: _Solution, coverage: float, used: int, taken: int) -> list[str]:
+def _largest_tilt(cv2: Any, turns: Sequence[NDArray[np.float64]]) -> float:
+    normals = np.array([cv2.Rodrigues(np.asarray(turn))[0][:, 2] for turn in turns])
+    return float(np.arccos(np.clip((normals @ normals.T).min(), -1.0, 1.0)))
+
+
+def _worries(
+    solution: _Solution, camera: Camera, coverage: float, used: int, taken: int
+) -> list[str]:
     worries = []
     if used < ENOUGH_VIEWS:
         worries.append(f"{used} views are few: take {ENOUGH_VIEWS} or more")
@@ -232,12 +260,30 @@ def _worries(solution: _Solution, coverage: float, used: int, taken: int) -> lis
             f"the board was seen in {coverage:.0%} of the image only: distortion is a guess "
             "elsewhere; move it into the corners"
         )
-    if solution.focal_deviation > _UNCERTAIN:
+    if solution.tilt < _ENOUGH_TILT:
+        worries.append(
+            f"the views differ in tilt by {math.degrees(solution.tilt):.0f} degrees only: too little "
+            "to tell the focal length, or distances, from; tilt the board 30 degrees each way"
+        )
+    elif solution.focal_deviation > _UNCERTAIN:
         worries.append(
             f"the focal length is known to {solution.focal_deviation:.1%} only, and distances with "
-            "it: the views are too similar; tilt the board further"
+            "it: take more views, tilted further"
+        )
+    if not _shows_its_corners(camera):
+        worries.append(
+            "the distortion that was found folds within the image, as no lens does: use a --lens "
+            "with fewer numbers or views that reach the corners"
         )
     return worries
+
+
+def _shows_its_corners(camera: Camera) -> bool:
+    """Whether every corner of the image is where its ray is shown."""
+    right, bottom = camera.width - 1.0, camera.height - 1.0
+    corners = np.array([[0.0, 0.0], [right, 0.0], [0.0, bottom], [right, bottom]])
+    again = pixels_of_rays(camera, rays_of_pixels(camera, corners))
+    return bool(np.abs(again - corners).max() < 0.1)
 
 
 def draw_corners(image: Image, views: Sequence[Corners], board: Board) -> NDArray[np.uint8]:
