@@ -33,8 +33,8 @@ UART_BAUD: Final = 576_000
 QUIET_S: Final = 0.05
 """Silence after which an unfinished frame was none: longer than any USB adapter's buffering."""
 OFFER_S: Final = 0.5
-"""Silence after which a clear-to-send is offered: the last one may have been lost, and an end that
-has just started waits for one. One too many does no harm."""
+"""How long after its last clear-to-send the link offers another one: that one may have been lost,
+and an end that was just switched on waits for its first. One too many does no harm."""
 CTS_TIMEOUT_S: Final = 1.0
 """How long a clear-to-send may take before it counts as lost."""
 RECONNECT_S: Final = (0.1, 1.0)
@@ -151,6 +151,7 @@ class CpxLink:
         self._framing: _Framing = self._new_framing()
         self._cleared = False
         self._heard = False
+        self._offered_at = 0.0
         self._broken: str | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -314,38 +315,37 @@ class CpxLink:
     def _read(self) -> None:
         """Read until the link is closed; raises LinkError when the connection fails."""
         port, framing = self._require_port(), self._framing
-        last_sign = -OFFER_S
         answered = 0
+        self._offered_at = -OFFER_S
         while not self._stop.is_set():
             if self._broken is not None:
                 raise LinkError(self._broken)
-            now = time.monotonic()
-            if framing.flow_control and now - last_sign >= OFFER_S:
-                port.write(CLEAR_TO_SEND)
-                last_sign = now
+            if framing.flow_control and time.monotonic() - self._offered_at >= OFFER_S:
+                self._offer(port)
             data = port.read(QUIET_S)
             arrived_ns = time.monotonic_ns()
-            if data:
-                last_sign = time.monotonic()
             for item in framing.feed(data) if data else framing.idle():
                 self._take(item, arrived_ns, port)
             discarded = framing.counts()[1]
             if not data and discarded > answered and framing.flow_control:
                 # A packet was spoilt on the way; its sender waits for a clear-to-send all the same.
-                port.write(CLEAR_TO_SEND)
+                self._offer(port)
                 answered = discarded
 
+    def _offer(self, port: Port) -> None:
+        """Send a clear-to-send."""
+        port.write(CLEAR_TO_SEND)
+        self._offered_at = time.monotonic()
+
     def _take(self, item: CpxPacket | UartSignal, arrived_ns: int, port: Port) -> None:
-        first, self._heard = not self._heard, True
+        self._heard = True
         if isinstance(item, UartSignal):
             with self._changed:
                 self._cleared = True
                 self._changed.notify_all()
-            if first:
-                port.write(CLEAR_TO_SEND)
             return
         if self._framing.flow_control:
-            port.write(CLEAR_TO_SEND)
+            self._offer(port)
         with self._changed:
             self._count(received=1)
             if self._deliver is None:

@@ -425,11 +425,50 @@ def test_the_end_of_one_image_and_the_beginning_of_the_next_are_not_joined(
     if gone == kept - 1:
         gone += 1
     found = feed(assembler, first[:kept] + second[1 + gone :] + third)
-    assert found == [third_content()]
+    assert found == [flat(3).tobytes()]
 
 
-def third_content() -> bytes:
-    return flat(3).tobytes()
+def test_a_hole_in_one_image_is_not_filled_from_the_next() -> None:
+    """The sizes would add up: one packet of the first lost, all but one of the second."""
+    first, second, third = (raw_packets(flat(number)) for number in (1, 2, 3))
+    assembler = ImageAssembler()
+    assert feed(assembler, first[:2] + first[3:] + second[2:3] + third) == [flat(3).tobytes()]
+    assert assembler.torn == 1
+
+
+def jpeg_of(number: int, *sizes: int) -> list[CpxPacket]:
+    """Packets of the given sizes that begin and end like a JPEG."""
+    content = b"\xff\xd8\xff" + bytes([number]) * (sum(sizes) - 5) + b"\xff\xd9"
+    header = pack_header(ImageHeader(WIDTH, HEIGHT, Encoding.JPEG, len(content)))
+    parts, at = [header], 0
+    for size in sizes:
+        parts.append(content[at : at + size])
+        at += size
+    return [to_host(CpxFunction.APP, part) for part in parts]
+
+
+@pytest.mark.parametrize(
+    ("first", "kept_of_first", "second", "kept_of_second"),
+    [
+        # tables and remainder of one, full packets and footer of the other
+        ((300, 200, 200, 200, 50, 2), (0, 1, 5), (300, 200, 200, 200, 80, 2), (2, 3, 4, 6)),
+        # beginning of one, tables and end of the other
+        ((150, 200, 200, 200, 50, 2), (0, 1, 2, 3), (150, 200, 200, 200, 100, 2), (1, 5, 6)),
+        # no beginning at all: the end of the second makes up for the first one's tables
+        ((100, 100, 100, 100, 100, 2), (0, 2, 3, 4, 5), (100, 100, 2), (2, 3)),
+    ],
+)
+def test_jpegs_whose_parts_would_add_up_are_not_joined(
+    first: tuple[int, ...],
+    kept_of_first: tuple[int, ...],
+    second: tuple[int, ...],
+    kept_of_second: tuple[int, ...],
+) -> None:
+    one, other = jpeg_of(1, *first), jpeg_of(2, *second)
+    kept = [one[index] for index in kept_of_first] + [other[index] for index in kept_of_second]
+    assert sum(len(packet.data) for packet in kept[1:]) == sum(first)
+    assert feed(ImageAssembler(), kept) == []
+    assert len(feed(ImageAssembler(), one + other)) == 2
 
 
 @given(st.data())

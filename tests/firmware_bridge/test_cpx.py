@@ -210,11 +210,21 @@ def test_the_convention_is_never_taken_for_the_other_one(
 
 
 @pytest.mark.parametrize("convention", LengthConvention)
-def test_two_packets_of_an_image_stream_tell_the_convention(convention: LengthConvention) -> None:
+@pytest.mark.parametrize(
+    "first_pixels",
+    [
+        b"\x00\x01",
+        b"\x0a\x05",  # like a header from the STM32 to the ESP32
+        b"\x23\x3f",  # like one to the host of a function that nobody knows
+    ],
+)
+def test_two_packets_of_an_image_stream_tell_the_convention(
+    first_pixels: bytes, convention: LengthConvention
+) -> None:
     header = struct.pack("<BHHBBI", 0xBC, 324, 244, 1, 0, 324 * 244)
     stream = [
         CpxPacket(CpxTarget.GAP8, CpxTarget.HOST, CpxFunction.APP, header),
-        CpxPacket(CpxTarget.GAP8, CpxTarget.HOST, CpxFunction.APP, bytes(range(200)) * 5),
+        CpxPacket(CpxTarget.GAP8, CpxTarget.HOST, CpxFunction.APP, first_pixels * 500),
     ]
     parser = TcpParser()
     found = [item for packet in stream for item in parser.feed(encode_tcp(packet, convention))]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from gearshift.firmware_bridge import cpx_link
 from gearshift.firmware_bridge.cpx import (
     CLEAR_TO_SEND,
     CpxFunction,
@@ -110,17 +111,28 @@ def uart_peer(name: str) -> Peer:
     return Peer(transports.UARTTransport(name, 576_000))
 
 
-def test_both_directions_with_cflib_on_a_serial_line(wire: Wire) -> None:
+def only_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on clear-to-sends are answers to something, none is offered."""
+    monkeypatch.setattr(cpx_link, "OFFER_S", 1e6)
+
+
+def test_both_directions_with_cflib_on_a_serial_line(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
     count = 150
     with CpxLink(wire.names[0]) as link:
         peer = uart_peer(wire.names[1])
+        only_answers(monkeypatch)
         sender = threading.Thread(
             target=lambda: [peer.send(numbered(n)) for n in range(count)], daemon=True
         )
         sender.start()
         for number in range(count):
             link.send(app(numbered(1000 + number)))
-        received = [link.receive(PATIENCE_S) for _ in range(count)]
+        received = []
+        for _ in range(count):
+            received.append(link.receive(PATIENCE_S))
+            assert received[-1] is not None
         sender.join(PATIENCE_S)
         eventually(lambda: len(peer.received) == count)
         statistics = link.statistics
@@ -177,13 +189,16 @@ def test_spoilt_packets_never_arrive_and_nothing_locks_up(wire: Wire) -> None:
     assert numbers == sorted(set(numbers))
 
 
-def test_garbage_and_half_a_packet_do_not_stop_the_sender(wire: Wire) -> None:
+def test_garbage_and_half_a_packet_do_not_stop_the_sender(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A deck whose packet was cut off waits for a clear-to-send and must get one."""
     device = os.open(wire.names[1], os.O_RDWR | os.O_NOCTTY)
     tty.setraw(device)
     with closing(os.fdopen(device, "r+b", buffering=0)) as deck, CpxLink(wire.names[0]) as link:
         deck.write(CLEAR_TO_SEND)
         eventually(lambda: link.statistics.connections == 1)
+        only_answers(monkeypatch)
         drain_until_silent(deck)
         deck.write(b"\xff\x40" + bytes(10))
         eventually(lambda: select.select([deck], [], [], 0)[0] != [])
@@ -217,6 +232,22 @@ def test_a_lost_clear_to_send_is_made_up_for(wire: Wire) -> None:
             items = parser.feed(deck.read(4096))
             seen += [item.data for item in items if isinstance(item, CpxPacket)]
         assert seen == [numbered(n) for n in range(3)]
+
+
+def test_a_deck_that_was_reset_gets_the_clear_to_send_that_it_waits_for(wire: Wire) -> None:
+    """After a reset it says FF 00 over and over until it is answered, so there is no silence."""
+    device = os.open(wire.names[1], os.O_RDWR | os.O_NOCTTY)
+    tty.setraw(device)
+    with closing(os.fdopen(device, "r+b", buffering=0)) as deck, CpxLink(wire.names[0]) as link:
+        packet = CpxPacket(CpxTarget.GAP8, CpxTarget.HOST, CpxFunction.CONSOLE, b"up")
+        for _ in range(2):
+            drain_until_silent(deck)
+            deadline = time.monotonic() + PATIENCE_S
+            while not select.select([deck], [], [], 0.01)[0]:
+                assert time.monotonic() < deadline, "nobody answers the deck"
+                deck.write(CLEAR_TO_SEND)
+            deck.write(encode_uart(packet))
+            assert link.receive(PATIENCE_S) == packet
 
 
 def test_nobody_at_the_other_end_is_an_error_that_says_so(wire: Wire) -> None:
