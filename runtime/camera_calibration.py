@@ -23,7 +23,7 @@ from gearshift.runtime.types import Camera, Image
 logger = logging.getLogger(__name__)
 
 Corners = NDArray[np.float32]
-LensModel = Literal["pinhole", "rational", "fisheye"]
+LensModel = Literal["pinhole", "fisheye"]
 
 FEWEST_VIEWS: Final = 4
 ENOUGH_VIEWS: Final = 10
@@ -191,19 +191,17 @@ def _solve(
     try:
         if lens == "fisheye":
             return _solve_fisheye(cv2, points, views, size)
-        flags = cv2.CALIB_RATIONAL_MODEL if lens == "rational" else 0
         images = [corners.reshape(-1, 1, 2) for corners in views]
         error, matrix, distortion, turns, _, spread, _, view_errors = cv2.calibrateCameraExtended(
-            points, images, size, None, None, flags=flags
+            points, images, size, None, None
         )
     except cv2.error as caught:
         raise ConfigurationError(
             f"no {lens} lens explains these views ({caught.err}); take more, tilted further"
         ) from caught
-    count = 8 if lens == "rational" else 5
     return _Solution(
         matrix,
-        distortion.reshape(-1)[:count],
+        distortion.reshape(-1)[:5],
         float(error),
         np.asarray(view_errors, np.float64).reshape(-1),
         float(spread.reshape(-1)[0] / matrix[0, 0]),
@@ -262,8 +260,8 @@ def _worries(
         )
     if solution.tilt < _ENOUGH_TILT:
         worries.append(
-            f"the views differ in tilt by {math.degrees(solution.tilt):.0f} degrees only: too little "
-            "to tell the focal length, or distances, from; tilt the board 30 degrees each way"
+            f"the views differ in tilt by {math.degrees(solution.tilt):.0f} degrees only, too "
+            "little to tell the focal length from, or distances: tilt the board 30 degrees each way"
         )
     elif solution.focal_deviation > _UNCERTAIN:
         worries.append(
@@ -272,8 +270,8 @@ def _worries(
         )
     if not _shows_its_corners(camera):
         worries.append(
-            "the distortion that was found folds within the image, as no lens does: use a --lens "
-            "with fewer numbers or views that reach the corners"
+            "the distortion that was found folds within the image, as no lens does: take views "
+            "that reach the corners"
         )
     return worries
 

@@ -62,9 +62,9 @@ def _register_calibrate(calibrate: argparse.ArgumentParser) -> None:
     calibrate.add_argument("--name", help="of the camera (default: the name of CAMERA.toml)")
     calibrate.add_argument(
         "--lens",
-        choices=("pinhole", "rational", "fisheye"),
+        choices=("pinhole", "fisheye"),
         default="pinhole",
-        help="model of distortion: 5, 8 or 4 numbers; wide lenses want the latter (%(default)s)",
+        help="OpenCV's model of distortion; beyond 120 degrees a lens is a fisheye (%(default)s)",
     )
     calibrate.add_argument(
         "--preview", type=Path, metavar="PNG", help="write an image of all corners that were found"

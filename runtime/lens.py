@@ -117,11 +117,15 @@ def _radial_table(camera: Camera) -> tuple[Points, Points]:
     else:
         k1, k2, _, _, k3, k4, k5, k6 = _padded(camera, 8)
         square = radii * radii
-        below = 1 + square * (k4 + square * (k5 + square * k6))
         above = 1 + square * (k1 + square * (k2 + square * k3))
-        shown = np.where(below > 0, radii * above / np.where(below > 0, below, 1.0), -np.inf)
+        below = 1 + square * (k4 + square * (k5 + square * k6))
+        # From its pole on a rational lens shows nothing.
+        poles = np.flatnonzero(below <= 1e-6)
+        known = int(poles[0]) if poles.size else len(radii)
+        radii = radii[:known]
+        shown = radii * above[:known] / below[:known]
     falls = np.flatnonzero(np.diff(shown) <= 0)
-    count = int(falls[0]) + 1 if falls.size else len(angles)
+    count = int(falls[0]) + 1 if falls.size else len(shown)
     return radii[:count], shown[:count]
 
 

@@ -118,17 +118,15 @@ def test_the_lens_of_rendered_boards_is_found(
     assert "replace it with --force" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("lens", ["rational", "fisheye"])
-def test_wide_lenses_are_found(lens: str) -> None:
-    true = WIDE if lens == "fisheye" else LENS
-    corners = [find_corners(image, BOARD) for image in views(true, 16, seed=3)]
+def test_a_fisheye_is_found() -> None:
+    corners = [find_corners(image, BOARD) for image in views(WIDE, 16, seed=3)]
     seen = [c for c in corners if c is not None]
     assert len(seen) >= 10
-    found = calibrate("wide", seen, (320, 240), BOARD, lens)  # type: ignore[arg-type]
-    assert found.camera.fisheye is (lens == "fisheye")
+    found = calibrate("wide", seen, (320, 240), BOARD, "fisheye")
+    assert found.camera.fisheye
     assert found.error < 0.3
-    assert found.camera.fx == pytest.approx(true.fx, rel=0.02)
-    assert worst_pixel(found.camera, true, share=0.8) < 2.0
+    assert found.camera.fx == pytest.approx(WIDE.fx, rel=0.01)
+    assert worst_pixel(found.camera, WIDE, share=0.8) < 2.0
 
 
 def test_poor_views_are_said_to_be_poor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,7 +138,7 @@ def test_poor_views_are_said_to_be_poor(tmp_path: Path, capsys: pytest.CaptureFi
     assert main([*arguments, "--out", str(out)]) == 0
     warnings = capsys.readouterr().err
     assert "views are few" in warnings
-    assert "degrees only: too little to tell the focal length" in warnings
+    assert "the focal length" in warnings, warnings
 
 
 def test_a_view_that_is_no_board_is_left_out() -> None:

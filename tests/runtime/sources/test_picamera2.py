@@ -22,7 +22,7 @@ def test_without_picamera2_it_says_how_to_get_it() -> None:
     source = plugin.make(plugin.options())
     with (
         mock.patch.dict(sys.modules, {"picamera2": None}),
-        pytest.raises(SourceError, match="apt install python3-picamera2.*--system-site-packages"),
+        pytest.raises(SourceError, match=r"apt install python3-picamera2.*--system-site-packages"),
     ):
         source.open()
     if importlib.util.find_spec("picamera2") is None:
