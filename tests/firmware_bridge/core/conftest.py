@@ -267,9 +267,11 @@ def _random_layer(
         kappa = rng.integers(-(2**62) // reach, 2**62 // reach, out)
         lambda_ = rng.integers(-(2**62), 2**62, out)
     else:
-        scale = 2.0 ** min(geometry.shift, 40) * 255 / (reach**0.5 * 100)
-        kappa = (scale * rng.uniform(-0.3, 1, out)).astype(np.int64)
-        lambda_ = rng.integers(-(2**31), 2**31, out)
+        # Around one step of the output, so that the last bit before the shift matters at times.
+        shift = min(geometry.shift, 40)
+        kappa = np.rint(2.0**shift * 255 / (reach**0.5 * 100) * rng.uniform(-1, 1, out))
+        kappa = kappa.astype(np.int64) + rng.integers(-1, 2, out)
+        lambda_ = rng.integers(-(2**shift) * 64, 2**shift * 320, out)
     return convolution_layer(name, geometry, weight, kappa, lambda_)
 
 

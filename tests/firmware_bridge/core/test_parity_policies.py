@@ -35,6 +35,9 @@ ODD = (np.nan, np.inf, -np.inf, 1e38, -1e38, 1e18, 9e17, 0.0, -0.0, 1e-40)
 FLAG_BITS = 4
 
 FRAMES = 40
+STEP_NS = 50_000_000
+STEP_S = float(np.float32(STEP_NS) * np.float32(1e-9))
+"""A gap of exactly so long, in the loop's own arithmetic, is none."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -113,7 +116,7 @@ def cases(draw: st.DrawFn) -> Case:
         calibration=calibration_of(draw, rng, n),
         policy=policy,
         options=PolicyOptions(
-            max_gap_s=draw(st.sampled_from((0.5, 0.05, 0.0, 1e9))),
+            max_gap_s=draw(st.sampled_from((0.5, STEP_S, 0.0, 1e9))),
             per_second=draw(st.booleans()),
             seed=draw(st.integers(-(2**40), 2**40)),
         ),
@@ -131,6 +134,8 @@ def cases(draw: st.DrawFn) -> Case:
 def times_of(draw: Callable[..., Any], rng: np.random.Generator) -> NDArray[np.int64]:
     """Frame times with jitter, gaps, repetitions and, sometimes, jumps backwards."""
     steps = rng.integers(0, 70_000_000, FRAMES)
+    if draw(st.booleans()):
+        steps = rng.integers(1, 3, FRAMES) * STEP_NS
     steps[rng.random(FRAMES) < 0.1] = 0
     steps[rng.random(FRAMES) < draw(st.sampled_from((0.0, 0.1)))] += 600_000_000
     steps[rng.random(FRAMES) < draw(st.sampled_from((0.0, 0.1)))] *= -1
