@@ -471,6 +471,14 @@ def test_jpegs_whose_parts_would_add_up_are_not_joined(
     assert len(feed(ImageAssembler(), one + other)) == 2
 
 
+def test_a_jpeg_without_its_end_is_torn() -> None:
+    packets = jpeg_of(1, 300, 200, 2)
+    packets[-1] = to_host(CpxFunction.APP, b"\x01\x01")
+    assembler = ImageAssembler()
+    assert feed(assembler, packets) == []
+    assert assembler.torn == 1
+
+
 @given(st.data())
 def test_jpegs_with_lost_packets_are_never_delivered(data: st.DataObject) -> None:
     images = [jpeg_packets(picture(number), chunk=200) for number in range(3)]
