@@ -82,7 +82,7 @@ def _register_convert(convert: argparse.ArgumentParser) -> None:
     convert.add_argument("--force", action="store_true", help="replace OUT.mcap if it exists")
     frames = convert.add_argument_group("frames")
     frames.add_argument("--rate", type=float, metavar="HZ", help="instead of time stamps")
-    frames.add_argument("--camera", metavar="FILE.json|hfov=DEG", help="of the images in IN")
+    frames.add_argument("--camera", metavar="CAMERA.toml|hfov=DEG", help="of the images in IN")
     frames.add_argument("--crop", metavar="WxH+X+Y", help="before --resize")
     frames.add_argument("--resize", metavar="WxH", help="intrinsics are scaled too")
     frames.add_argument("--scale", type=float, metavar="S", help="multiply pixels, e.g. 0.25, 255")

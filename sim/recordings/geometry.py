@@ -8,25 +8,36 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
+from gearshift.runtime.camera_file import read_camera
 from gearshift.runtime.errors import ConfigurationError
+from gearshift.runtime.lens import check_camera, pixels_of_rays, widest_radius
 from gearshift.runtime.types import Camera, GroundTruth, HeadGrid
 from gearshift.sim.recordings.source import Label
 
-NO_FOLD_RADIUS: Final = 1.5
-"""Squared radius beyond which radial distortion may fold points back into the image."""
 TILT: Final = math.radians(10)
 """How far a flying drone tilts: labels know nothing of it, so so far may a projection be off."""
 
 
 def parse_camera(text: str, width: int, height: int) -> Camera:
-    """Intrinsics of a width x height image from "hfov=65" (degrees) or a JSON file.
+    """Intrinsics of a width x height image from "hfov=65" (degrees), a camera.toml or a JSON file.
 
-    The file has the fields of `Camera`: name, width, height, fx, fy, cx, cy and, optionally,
-    distortion (k1, k2, p1, p2, k3 as OpenCV's). Raises ConfigurationError.
+    A JSON file has the fields of `Camera`: name, width, height, fx, fy, cx, cy and, optionally,
+    distortion. Raises ConfigurationError.
     """
     if text.startswith("hfov="):
         return _from_field_of_view(text, width, height)
     path = Path(text)
+    camera = read_camera(path) if path.suffix == ".toml" else _from_json(path)
+    if (camera.width, camera.height) != (width, height):
+        raise ConfigurationError(
+            f"{path} is a camera of {camera.width}x{camera.height}, the images are {width}x{height}"
+        )
+    return camera
+
+
+def _from_json(path: Path) -> Camera:
     try:
         fields = json.loads(path.read_text())
         camera = Camera(
@@ -46,11 +57,10 @@ def parse_camera(text: str, width: int, height: int) -> Camera:
             f"{path} is no camera ({type(error).__name__}: {error}); it is a JSON object with "
             "name, width, height, fx, fy, cx, cy and, optionally, distortion"
         ) from error
-    _check(camera, path)
-    if (camera.width, camera.height) != (width, height):
-        raise ConfigurationError(
-            f"{path} is a camera of {camera.width}x{camera.height}, the images are {width}x{height}"
-        )
+    try:
+        check_camera(camera)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
     return camera
 
 
@@ -65,36 +75,19 @@ def _from_field_of_view(text: str, width: int, height: int) -> Camera:
     return Camera(text, width, height, focal, focal, (width - 1) / 2, (height - 1) / 2)
 
 
-def _check(camera: Camera, path: Path) -> None:
-    numbers = (camera.fx, camera.fy, camera.cx, camera.cy, *camera.distortion)
-    if not (all(map(math.isfinite, numbers)) and camera.fx > 0 and camera.fy > 0):
-        raise ConfigurationError(f"{path}: fx and fy must be above 0, and all numbers finite")
-    if len(camera.distortion) > 5:
-        raise ConfigurationError(
-            f"{path}: {len(camera.distortion)} numbers of distortion; k1, k2, p1, p2, k3 are known"
-        )
-
-
 def project(camera: Camera, x: float, y: float, z: float) -> tuple[float, float] | None:
     """Pixel of a point in the drone's yaw-levelled frame [m]; None behind the camera.
 
     Assumes a camera at the drone's origin that looks along x and is level: what a data set without
-    the drone's attitude allows. Distortion as OpenCV's (k1, k2, p1, p2, k3).
+    the drone's attitude allows.
     """
     if not x > 1e-3:
         return None
-    a, b = -y / x, -z / x
-    square = a * a + b * b
-    if camera.distortion:
-        if square > NO_FOLD_RADIUS:
-            return None
-        k1, k2, p1, p2, k3 = (*camera.distortion, *(0.0,) * (5 - len(camera.distortion)))
-        radial = 1 + square * (k1 + square * (k2 + square * k3))
-        a, b = (
-            a * radial + 2 * p1 * a * b + p2 * (square + 2 * a * a),
-            b * radial + p1 * (square + 2 * b * b) + 2 * p2 * a * b,
-        )
-    return camera.cx + camera.fx * a, camera.cy + camera.fy * b
+    ray = np.array([-y / x, -z / x])
+    if camera.distortion and np.hypot(*ray) >= widest_radius(camera):
+        return None
+    u, v = pixels_of_rays(camera, ray)
+    return float(u), float(v)
 
 
 def ground_truth(

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gearshift.runtime import cli
+from gearshift.runtime.camera_file import camera_text
 from gearshift.runtime.errors import ConfigurationError, RecordingError
 from gearshift.runtime.recording import RecordingReader
 from gearshift.runtime.types import Camera, HeadGrid
@@ -238,6 +239,9 @@ def test_a_camera_file_reads(tmp_path: Path) -> None:
     path.write_text(json.dumps({**fields, "distortion": [-0.1, 0, 0, 0]}))
     expected = Camera("a", 160, 96, 120, 121, 80, 47, (-0.1, 0, 0, 0))
     assert parse_camera(str(path), 160, 96) == expected
+    toml = tmp_path / "c.toml"
+    toml.write_text(camera_text(expected))
+    assert parse_camera(str(toml), 160, 96) == expected
 
 
 @pytest.mark.parametrize(
