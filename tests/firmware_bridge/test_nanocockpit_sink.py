@@ -15,6 +15,7 @@ from gearshift.firmware_bridge.nanocockpit_sink import NanocockpitUartOptions, N
 from gearshift.firmware_bridge.nanocockpit_uart import EntropyMessage, StateMessage, encode
 from gearshift.runtime.errors import SinkError, SinkStoppedError
 from gearshift.runtime.sink import FlightInfo, FlightState, Report, find_sink
+from gearshift.runtime.sink_conformance import SINK_CHECKS, SinkCheck, SinkUnderTest
 from gearshift.runtime.types import (
     POSE_COMPONENTS,
     Component,
@@ -65,6 +66,24 @@ def crazyflie() -> Iterator[Crazyflie]:
             os.close(descriptor)
         except OSError:
             continue
+
+
+@pytest.mark.parametrize("check", SINK_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("stamped", [True, False])
+def test_conformance(stamped: bool, check: SinkCheck, crazyflie: Crazyflie) -> None:
+    message = struct.Struct("<4sI4f" if stamped else "<4s4f")
+    tag = bytes.fromhex("90190832" if stamped else "90190831")
+
+    def heard() -> list[tuple[float, ...]]:
+        data = b""
+        while not crazyflie.hears_nothing():
+            data += os.read(crazyflie.descriptor, 4096)
+        found = list(message.iter_unpack(data))
+        assert all(fields[0] == tag for fields in found)
+        return [fields[-4:] for fields in found]
+
+    options = {"port": crazyflie.port, "stamped": stamped}
+    check(SinkUnderTest(find_sink("nanocockpit-uart"), options, heard))
 
 
 @pytest.fixture
