@@ -1,8 +1,8 @@
 """`gearshift bench`: what the scheduler and the engine add to a network, and how fast formats are.
 
-`bench scheduler` is here, `bench engines` in `bench_engines.py`, `bench pipeline` in
-`bench_pipeline.py`. The contenders take turns in short
-blocks (`turns.py`); figures are medians over blocks, differences are taken within a turn.
+`bench scheduler` is here, the others in `bench_engines.py`, `bench_pipeline.py` and
+`bench_memory.py`. The contenders take turns in short blocks (`turns.py`); figures are medians over
+blocks, differences are taken within a turn.
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ class SchedulerBench:
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the sub-commands of `gearshift bench`."""
     from gearshift.runtime.bench_engines import register_engines
+    from gearshift.runtime.bench_memory import register_startup
     from gearshift.runtime.bench_pipeline import register_pipeline
 
     benches = parser.add_subparsers(dest="bench", metavar="BENCH", required=True)
@@ -87,6 +88,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     scheduler.set_defaults(run=run_scheduler)
     register_engines(benches)
     register_pipeline(benches)
+    register_startup(benches)
 
 
 def run_scheduler(options: argparse.Namespace) -> int:

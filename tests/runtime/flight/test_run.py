@@ -66,8 +66,10 @@ def command(flight: Path, *overrides: str) -> list[str]:
 
 @contextmanager
 def flying(words: list[str], **more: Any) -> Iterator[subprocess.Popen[bytes]]:
-    more.setdefault("stdout", subprocess.PIPE)
-    with subprocess.Popen(words, stderr=subprocess.PIPE, **more) as process:
+    # Unbuffered: a line that waits in a buffer is seen neither by select nor by communicate.
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, **more
+    ) as process:
         try:
             yield process
         finally:
