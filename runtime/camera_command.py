@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gearshift.runtime.camera_calibration import Board, Corners, ViewCollector
-    from gearshift.runtime.source import Source
-    from gearshift.runtime.types import Camera, Image
+    from gearshift.runtime.camera_calibration import Board, ViewCollector
+    from gearshift.runtime.types import Camera
 
 HELP = "list cameras, calibrate one from a checkerboard, check that its lens fits the networks"
 EXTRA = "camera"
-
-_VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mjpeg", ".mjpg")
-_SILENCE_S = 10.0
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -105,11 +102,9 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _calibrate(options: argparse.Namespace) -> int:
-    from gearshift.runtime.camera_calibration import (
-        calibrate,
-        draw_corners,
-    )
+    from gearshift.runtime.camera_calibration import calibrate, draw_corners
     from gearshift.runtime.camera_file import CalibrationRecord, camera_text
+    from gearshift.runtime.camera_views import collect_views, views_source
     from gearshift.runtime.errors import ConfigurationError
 
     if options.out.suffix != ".toml":
@@ -117,22 +112,22 @@ def _calibrate(options: argparse.Namespace) -> int:
     if options.out.exists() and not options.force:
         raise ConfigurationError(f"{options.out} exists; replace it with --force")
     board = _board(options.board, options.square)
-    source, is_live = _open_views(options)
+    source = views_source(options.views, _size(options.size), options.format)
+    source.open()
     try:
-        collector, last = _collect(source, board, options.count if is_live else None)
+        seen = collect_views(
+            source, board, options.count, _guide(options.count) if source.live else _stay_silent
+        )
     finally:
         source.close()
-    if last is None:
-        raise ConfigurationError(f"{options.views} gave no image")
-    if not collector.corners:
-        raise ConfigurationError(
-            f"no image of {options.views} shows all {options.board} inner corners of the board; "
-            "count corners where four squares meet, not squares"
-        )
+    views = seen.collector.corners
+    sys.stdout.write(
+        f"{seen.images} images, {len(views)} of them different views of the whole board\n"
+    )
     if options.preview is not None:
-        _write_preview(options.preview, draw_corners(last, collector.corners, board))
+        _write_preview(options.preview, draw_corners(seen.last, views, board))
     name = options.name or options.out.stem
-    found = calibrate(name, collector.corners, collector.size, board, options.lens)
+    found = calibrate(name, views, seen.collector.size, board, options.lens)
     record = CalibrationRecord(
         views=len(found.used),
         board=options.board,
@@ -159,106 +154,18 @@ def _calibrate(options: argparse.Namespace) -> int:
     return 0
 
 
-def _open_views(options: argparse.Namespace) -> tuple[Source, bool]:
-    """The source of views, open, and whether it is a camera."""
-    import msgspec
-
-    from gearshift.runtime.errors import ConfigurationError
-    from gearshift.runtime.source import find_source
-
-    views: str = options.views
-    size = _size(options.size)
-    path = Path(views)
-    settings: dict[str, object] = {"path": views, "pace": "none"}
-    is_live = False
-    if path.is_dir():
-        kind = "images"
-    elif path.suffix.lower() == ".mcap":
-        kind = "recording"
-    elif path.suffix.lower() in _VIDEO_SUFFIXES and "://" not in views:
-        kind = "video"
-    elif views.startswith("picamera2"):
-        kind, is_live = "picamera2", True
-        number = views.removeprefix("picamera2").removeprefix(":") or "0"
-        if not number.isdigit():
-            raise ConfigurationError(f"{views}: write picamera2:0, with the camera's number")
-        settings = {"camera": int(number)}
-    elif views.startswith("/dev/") or "://" in views:
-        kind, is_live = "v4l2", True
-        settings = {"device": views}
-        if options.format is not None:
-            settings["format"] = options.format
-    else:
-        raise ConfigurationError(
-            f"{views} is no folder, video or recording, nor a camera (/dev/video0, URL, picamera2)"
+def _guide(count: int) -> Callable[[ViewCollector], None]:
+    def tell(collector: ViewCollector) -> None:
+        taken = len(collector.corners)
+        sys.stderr.write(
+            f"view {taken} of {count}, {collector.coverage:.0%} of the image; move the board\n"
         )
-    if size is not None:
-        if not is_live:
-            raise ConfigurationError("--size is for cameras; images have theirs")
-        settings |= {"width": size[0], "height": size[1]}
-    plugin = find_source(kind)
-    try:
-        source = plugin.make(msgspec.convert(settings, plugin.options))
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(f"{views}: {error}") from error
-    source.open()
-    return source, is_live
+
+    return tell
 
 
-def _collect(source: Source, board: Board, count: int | None) -> tuple[ViewCollector, Image | None]:
-    """Views until the source ends, or until there are `count`, with the last image seen.
-
-    Every image of a folder counts; of what moves, views that differ.
-    """
-    import time
-
-    from gearshift.runtime.camera_calibration import ViewCollector, find_corners
-    from gearshift.runtime.errors import ConfigurationError, FrameError, SourceError
-    from gearshift.runtime.source import SourceEnded
-
-    collector: ViewCollector | None = None
-    last: Image | None = None
-    seen, silent_since = 0, time.monotonic()
-    while count is None or collector is None or len(collector.corners) < count:
-        try:
-            frame = source.read(0.5)
-        except SourceEnded:
-            break
-        except FrameError as error:
-            sys.stderr.write(f"warning: {error}\n")
-            continue
-        except KeyboardInterrupt:
-            break
-        if frame is None:
-            if time.monotonic() - silent_since > _SILENCE_S:
-                raise SourceError(f"the camera gave no image for {_SILENCE_S:g} s")
-            continue
-        silent_since = time.monotonic()
-        height, width = frame.image.shape
-        if collector is None:
-            collector = ViewCollector((width, height))
-        elif collector.size != (width, height):
-            raise ConfigurationError(
-                f"image {frame.sequence} is {width}x{height}, the first one was "
-                f"{collector.size[0]}x{collector.size[1]}; calibrate one size at a time"
-            )
-        seen, last = seen + 1, frame.image
-        corners: Corners | None = find_corners(frame.image, board)
-        if corners is not None and collector.offer(corners) and count is not None:
-            sys.stderr.write(
-                f"\rview {len(collector.corners)} of {count}, {collector.coverage:.0%} of the "
-                "image; move the board  "
-            )
-            sys.stderr.flush()
-    if count is not None:
-        sys.stderr.write("\n")
-    if collector is None:
-        collector = ViewCollector((1, 1))
-    elif count is None:
-        sys.stdout.write(
-            f"{seen} images, {len(collector.corners)} of them different views of the whole board\n"
-        )
-    return collector, last
+def _stay_silent(collector: ViewCollector) -> None:
+    """Nobody holds a board before a video."""
 
 
 def _write_preview(path: Path, picture: object) -> None:

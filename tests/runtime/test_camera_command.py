@@ -20,6 +20,7 @@ from gearshift.runtime.lens import Points, pixels_of_rays, rays_of_pixels
 from gearshift.runtime.types import Camera, Image
 
 from .lenses import FISHEYE, pixel_grid
+from .sources.mjpeg_server import Behaviour, mjpeg_camera
 
 cv2 = pytest.importorskip("cv2")
 
@@ -118,6 +119,24 @@ def test_the_lens_of_rendered_boards_is_found(
     assert "replace it with --force" in capsys.readouterr().err
 
 
+def test_a_camera_is_watched_until_it_has_seen_enough(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A network camera before which somebody moves a board, holding each pose for three frames."""
+    shots = []
+    for path in sorted(photos.glob("[0-9]*.png")):
+        _, content = cv2.imencode(".jpg", cv2.imread(str(path)), [cv2.IMWRITE_JPEG_QUALITY, 97])
+        shots.append(bytes(content))
+    out = tmp_path / "live.toml"
+    with mjpeg_camera(Behaviour(lambda i: shots[i // 3 % len(shots)], 0.02)) as (url, _):
+        options = ["--board", "7x5", "--square", "0.04", "--count", "8", "--out", str(out)]
+        assert main(["camera", "calibrate", url, *options]) == 0
+    captured = capsys.readouterr()
+    assert "view 8 of 8" in captured.err
+    assert "8 of them different views" in captured.out
+    assert read_camera(out).fx == pytest.approx(LENS.fx, rel=0.05)
+
+
 def test_a_fisheye_is_found() -> None:
     corners = [find_corners(image, BOARD) for image in views(WIDE, 16, seed=3)]
     seen = [c for c in corners if c is not None]
@@ -167,12 +186,12 @@ def test_what_cannot_be_calibrated_is_one_line(
         assert text.count("\n") == 1
         return text
 
-    assert "shows all 9x6 inner corners" in message(str(photos), board="9x6")
+    assert "none of 21 images shows all 9x6 inner corners" in message(str(photos), board="9x6")
     assert "write two whole numbers, such as 9x6" in message(str(photos), board="nine")
     assert "measure one, in metres" in message(str(photos), square="40")
     assert "is no folder, video or recording, nor a camera" in message("nowhere")
     assert "cannot open the camera /dev/video-none" in message("/dev/video-none")
-    assert "--size is for cameras" in message(str(photos), "--size", "640x480")
+    assert "--size and --format are for cameras" in message(str(photos), "--size", "640x480")
     few = tmp_path / "few"
     few.mkdir()
     (few / "0.png").write_bytes((photos / "00.png").read_bytes())
