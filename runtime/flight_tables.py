@@ -64,7 +64,7 @@ required = true            # the flight does not start when it cannot be opened
 
 [recording]                # leave the table out to record nothing
 folder = "flights"
-split_mb = 500.0
+split_mb = 200.0
 sync_s = 0.5               # how often data is put on the disk
 required = true
 

@@ -31,7 +31,7 @@ class RecorderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     often data is put on the disk, which bounds what a power cut takes."""
 
     folder: str = "flights"
-    split_mb: Annotated[float, msgspec.Meta(gt=0)] = 500.0
+    split_mb: Annotated[float, msgspec.Meta(gt=0)] = 200.0
     sync_s: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
 
 
