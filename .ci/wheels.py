@@ -80,11 +80,11 @@ class Wheel:
     requires: tuple[Requirement, ...]
 
 
-def flying_requirements() -> list[Requirement]:
-    """What pyproject.toml names for the base install and the extras that fly."""
+def flying_requirements(chosen: Iterable[str] = FLYING_EXTRAS) -> list[Requirement]:
+    """What pyproject.toml names for the base install and these extras."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    named = [*project["dependencies"], *(r for extra in FLYING_EXTRAS for r in extras[extra])]
+    named = [*project["dependencies"], *(r for extra in chosen for r in extras[extra])]
     return [Requirement(text) for text in dict.fromkeys(named)]
 
 
@@ -117,7 +117,7 @@ def resolve_everything(
 ) -> dict[str, Wheel]:
     """The same with what only the target's markers ask for; raises NoWheelError."""
     asked = [r for r in requirements if r.marker is None or r.marker.evaluate(target.markers)]
-    while True:
+    while asked:
         wheels = resolve(asked, target, constraints)
         lacking = {
             canonicalize_name(r.name): r
@@ -128,6 +128,7 @@ def resolve_everything(
         if not lacking:
             return wheels
         asked += lacking.values()
+    return {}
 
 
 def missing(
