@@ -23,8 +23,9 @@ from gearshift.firmware_bridge.cpx import (
     UartSignal,
     encode_uart,
 )
-from gearshift.firmware_bridge.cpx_port import Port, SerialPort, TcpPort, split_tcp
+from gearshift.firmware_bridge.cpx_port import Port, TcpPort, split_tcp
 from gearshift.firmware_bridge.cpx_tcp import LengthConvention, TcpParser, encode_tcp
+from gearshift.firmware_bridge.link import BoardAddress, PortFinder
 from gearshift.runtime.errors import LinkError
 
 _log = logging.getLogger(__name__)
@@ -37,7 +38,8 @@ OFFER_S: Final = 0.5
 and an end that was just switched on waits for its first. One too many does no harm."""
 CTS_TIMEOUT_S: Final = 1.0
 """How long a clear-to-send may take before it counts as lost."""
-RECONNECT_S: Final = (0.1, 1.0)
+WRITE_TIMEOUT_S: Final = 1.0
+RECONNECT_S: Final = (0.1, 0.5)
 """First and longest pause between attempts to reconnect."""
 
 
@@ -115,7 +117,7 @@ class _TcpFraming:
 
 
 class CpxLink:
-    """A connection to `url`: `tcp://host[:port]`, a serial device, or a URL that pyserial takes.
+    """A connection to `url`: `tcp://host[:port]`, or a serial line as `BoardAddress.url` has it.
 
     baud: of a serial line. convention: of TCP, None to find out. deliver: called by the reading
     thread with every packet and its monotonic time of arrival [ns], instead of queueing it for
@@ -140,6 +142,7 @@ class CpxLink:
         self._baud = baud
         self._convention = convention
         self._address = split_tcp(url)
+        self._finder = PortFinder(BoardAddress(url, baud, WRITE_TIMEOUT_S))
         self._deliver = deliver
         self._reconnect = reconnect
         self._cts_timeout_s = cts_timeout_s
@@ -152,7 +155,7 @@ class CpxLink:
         self._cleared = False
         self._heard = False
         self._offered_at = 0.0
-        self._broken: str | None = None
+        self._broken: tuple[Port, str] | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -227,7 +230,7 @@ class CpxLink:
                 port.write(data)
             except LinkError as error:
                 # Half a packet may be on its way: what follows it would be misread.
-                self._broken = str(error)
+                self._broken = (port, str(error))
                 raise
         with self._changed:
             self._count(sent=1)
@@ -278,9 +281,7 @@ class CpxLink:
             self._changed.notify_all()
 
     def _open_port(self) -> Port:
-        if self._address is None:
-            return SerialPort(self._url, self._baud)
-        return TcpPort(*self._address)
+        return self._finder.open() if self._address is None else TcpPort(*self._address)
 
     def _new_framing(self) -> _Framing:
         return _UartFraming() if self._address is None else _TcpFraming(self._convention)
@@ -301,7 +302,6 @@ class CpxLink:
                 if self._port is None:
                     self._connect()
                     _log.info("%s is back", self._url)
-                pause = RECONNECT_S[0]
                 self._read()
             except LinkError as error:
                 if self._port is not None:
@@ -309,8 +309,10 @@ class CpxLink:
                 self._disconnect(str(error))
                 if not self._reconnect:
                     return
+                # What accepts connections only to end them is not asked in a hurry.
+                pause = RECONNECT_S[0] if self._heard else min(2 * pause, RECONNECT_S[1])
+                self._heard = False
                 self._stop.wait(pause)
-                pause = min(2 * pause, RECONNECT_S[1])
 
     def _read(self) -> None:
         """Read until the link is closed; raises LinkError when the connection fails."""
@@ -318,8 +320,8 @@ class CpxLink:
         answered = 0
         self._offered_at = -OFFER_S
         while not self._stop.is_set():
-            if self._broken is not None:
-                raise LinkError(self._broken)
+            if self._broken is not None and self._broken[0] is port:
+                raise LinkError(self._broken[1])
             if framing.flow_control and time.monotonic() - self._offered_at >= OFFER_S:
                 self._offer(port)
             data = port.read(QUIET_S)

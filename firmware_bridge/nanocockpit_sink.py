@@ -16,7 +16,8 @@ from typing import Annotated, Final
 
 import msgspec
 
-from gearshift.firmware_bridge.cpx_port import SerialPort
+from gearshift.firmware_bridge.cpx_port import Port
+from gearshift.firmware_bridge.link import BoardAddress, PortFinder
 from gearshift.firmware_bridge.nanocockpit_uart import (
     BAUD,
     TO_GAP8,
@@ -33,6 +34,7 @@ _log = logging.getLogger(__name__)
 
 _NAMES: Final = tuple(component.name for component in POSE_COMPONENTS)
 _QUIET_S: Final = 0.05
+_WRITE_TIMEOUT_S: Final = 1.0
 _STATES: Final = 512
 """How many states are remembered: some seconds at the rate of any Crazyflie."""
 
@@ -40,7 +42,7 @@ _STATES: Final = 512
 class NanocockpitUartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Keys of a flight's sink of kind "nanocockpit-uart".
 
-    port: the serial device, or a URL that pyserial takes. stamped: with the state's clock, 24
+    port: the serial line, as `BoardAddress.url` has it. stamped: with the state's clock, 24
     bytes; without, 20 bytes, for older firmware.
     """
 
@@ -58,7 +60,8 @@ class NanocockpitUartSink:
 
     def __init__(self, options: NanocockpitUartOptions) -> None:
         self._options = options
-        self._port: SerialPort | None = None
+        self._finder = PortFinder(BoardAddress(options.port, options.baud, _WRITE_TIMEOUT_S))
+        self._port: Port | None = None
         self._reader: threading.Thread | None = None
         self._stop = threading.Event()
         self._failure: LinkError | None = None
@@ -75,7 +78,7 @@ class NanocockpitUartSink:
                 f"{', '.join(names)}"
             )
         try:
-            self._port = SerialPort(self._options.port, self._options.baud)
+            self._port = self._finder.open()
         except (LinkError, MissingExtraError) as error:
             raise SinkError(str(error)) from error
         self._failure = None
@@ -122,7 +125,7 @@ class NanocockpitUartSink:
                     return ticks
         return 0
 
-    def _read(self, port: SerialPort) -> None:
+    def _read(self, port: Port) -> None:
         parser = MessageParser(TO_GAP8)
         try:
             while not self._stop.is_set():

@@ -93,8 +93,10 @@ def port(request: pytest.FixtureRequest) -> EmulatedPort:
     return emulated
 
 
-def connected(port: EmulatedPort, networks: list[IntegerNetwork]) -> Iterator[Board]:
-    with Emulator(port, pack_bundle(networks).image) as emulator:
+def connected(
+    port: EmulatedPort, networks: list[IntegerNetwork], *, icount: bool = False
+) -> Iterator[Board]:
+    with Emulator(port, pack_bundle(networks).image, icount=icount) as emulator:
         address = dataclasses.replace(parse_address(emulator.url), timeout_s=TIMEOUT_S)
         with Board(address) as board:
             yield board
@@ -205,3 +207,22 @@ def test_the_adaptive_loop(
     if find_policy(policy).signal is not None:
         assert reasons & {Reason.EASY, Reason.HELD}
         assert reasons & {Reason.HARD, Reason.FIRST_FRAME, Reason.GAP}
+
+
+def test_a_network_takes_the_same_instructions_for_every_image() -> None:
+    """Under icount; no branch of a kernel depends on what it sees. The fewest of some runs, as a
+    late byte of the line may interrupt one."""
+    missing = missing_tools(EmulatedPort.RV32)
+    if missing:
+        pytest.skip(f"rv32 needs {', '.join(missing)}")
+    network = read_gap8_folder(zoo_folder() / "gap8" / "aux")[0]
+    shape = (network.network.height, network.network.width)
+    images = [
+        np.zeros(shape, np.uint8),
+        np.full(shape, 255, np.uint8),
+        np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8),
+    ]
+    for board in connected(EmulatedPort.RV32, [network], icount=True):
+        counts = [min(board.infer(0, image).count for _ in range(3)) for image in images]
+        assert counts[0] > network.network.mac
+        assert counts == counts[:1] * len(images)
