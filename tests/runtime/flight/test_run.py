@@ -280,7 +280,7 @@ def test_a_moving_budget_is_decided_again_exactly(flight: Path, tmp_path: Path) 
     ("override", "said"),
     [
         ("source.path=nowhere.mcap", "nowhere.mcap"),
-        ("policy.name=opp", "did you mean op"),
+        ("policy.name=opp", "did you mean 'op'"),
         ("sinks=[{kind='jsonl', path='/nowhere/x'}]", "/nowhere/x"),
         ("prometheus={port=1}", "port 1"),
     ],
