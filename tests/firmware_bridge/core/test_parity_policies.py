@@ -261,7 +261,7 @@ def check_same(core: Any, case: Case) -> None:
         assert theirs["presence"] == pytest.approx(presence, abs=1e-6, nan_ok=True), where
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(case=cases())
 def test_every_choice_and_every_value(core: Any, case: Case) -> None:
     check_same(core, case)
