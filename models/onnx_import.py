@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, compose, helper, numpy_helper, shape_inference
 
 from gearshift.models.onnx_graph import INPUT, IR_VERSION, OUTPUT, with_metadata
-from gearshift.runtime.errors import ConfigurationError, GearshiftError, NetworkError
+from gearshift.runtime.errors import ConfigurationError, GearshiftError, NetworkError, named
+from gearshift.runtime.lens import check_size
 from gearshift.runtime.network import Network
 from gearshift.runtime.onnx_engine import OnnxEngine
-from gearshift.runtime.types import Component
+from gearshift.runtime.types import Camera, Component
 
 PREFIX = "network/"
 OLDEST_OPSET = 13
@@ -65,13 +66,17 @@ def import_onnx(
     *,
     gain: float = 1.0,
     offset: float = 0.0,
+    camera: Camera | None = None,
 ) -> bytes:
     """The model with our interface and metadata; its input becomes gain * byte + offset.
 
-    Raises NetworkError, saying in one line why, for a network that does not fit.
+    camera: what it was trained for. Raises NetworkError, saying in one line why, for a network that
+    does not fit, and ConfigurationError for a camera of another size.
     """
     model = _load(content, where)
     image, height, width = _image_input(model, where)
+    if camera is not None:
+        check_size(camera, width, height, camera.name)
     counts = _output_sizes(model, where)
     if sum(counts) != len(components):
         raise NetworkError(
@@ -88,7 +93,7 @@ def import_onnx(
         components=components,
         grid=None,
         frame_of_reference="unknown: an imported network",
-        camera=None,
+        camera=camera,
         architecture="imported ONNX",
         parameters=parameters,
         mac=_mac(wrapped),
@@ -133,7 +138,7 @@ def quantise_onnx(imported: bytes, frames: NDArray[np.uint8], where: str) -> byt
                 weight_type=QuantType.QInt8,
             )
         except Exception as error:  # of onnx, onnxruntime and protobuf, without a common base
-            raise NetworkError(f"{where}: cannot be quantised ({_one_line(error)})") from error
+            raise NetworkError(f"{where}: cannot be quantised ({named(error)})") from error
         model = onnx.load_model_from_string(target.read_bytes())
     content = with_metadata(model, replace(network, mae={}).to_json())
     _try(content, where, (network.height, network.width))
@@ -153,7 +158,7 @@ def _load(content: bytes, where: str) -> onnx.ModelProto:
     except GearshiftError:
         raise
     except Exception as error:  # protobuf's and the checker's share no base
-        raise NetworkError(f"{where}: no valid ONNX model ({_one_line(error)})") from error
+        raise NetworkError(f"{where}: no valid ONNX model ({named(error)})") from error
     versions = {entry.domain: entry.version for entry in inferred.opset_import}
     opset = versions.get("", versions.get("ai.onnx", 0))
     if opset < OLDEST_OPSET:
@@ -285,7 +290,3 @@ def _shape(value: onnx.ValueInfoProto) -> list[int]:
     """Sizes, 0 where symbolic."""
     dims: Sequence[Any] = value.type.tensor_type.shape.dim
     return [int(dim.dim_value) for dim in dims]
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

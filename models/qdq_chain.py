@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from gearshift.runtime.errors import NetworkError
+from gearshift.runtime.errors import NetworkError, named
 from gearshift.runtime.integer_network import Geometry, IntegerKind
 from gearshift.runtime.network import METADATA_KEY, Network
 from gearshift.runtime.onnx_engine import INPUT_NAME
@@ -71,7 +71,7 @@ def read_chain(content: bytes, where: str) -> QuantisedChain:
         model = onnx.load_model_from_string(content)
         onnx.checker.check_model(model)
     except Exception as error:  # protobuf's and the checker's share no base
-        raise NetworkError(f"{where}: no readable ONNX model ({_one_line(error)})") from error
+        raise NetworkError(f"{where}: no readable ONNX model ({named(error)})") from error
     properties = {entry.key: entry.value for entry in model.metadata_props}
     if METADATA_KEY not in properties:
         raise NetworkError(
@@ -82,7 +82,7 @@ def read_chain(content: bytes, where: str) -> QuantisedChain:
         return _Reader(model, network, where).read()
     except (KeyError, IndexError, ValueError) as error:
         raise NetworkError(
-            f"{where}: no int8 model as gearshift models exports them ({_one_line(error)})"
+            f"{where}: no int8 model as gearshift models exports them ({named(error)})"
         ) from error
 
 
@@ -307,7 +307,3 @@ class _Reader:
             f"{self._where}: {node.op_type} {node.name!r} is none of the layers that can be "
             "converted (square and depthwise convolutions, max pooling, a fully connected end)"
         )
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -3,6 +3,18 @@
 A message says what was wrong, where, and what to do; the CLI prints it as one line.
 """
 
+MAX_QUOTED = 300
+
+
+def one_line(error: BaseException) -> str:
+    """What a library's exception says, in one line of bounded length, to be quoted in ours."""
+    return " ".join(str(error).split())[:MAX_QUOTED]
+
+
+def named(error: BaseException) -> str:
+    """The same with the exception's type, for libraries whose messages need it to be understood."""
+    return f"{type(error).__name__}: {one_line(error)}"
+
 
 class GearshiftError(Exception):
     """Base of every error that Gearshift raises on purpose."""

@@ -20,6 +20,7 @@ from gearshift.runtime.errors import (
     EngineError,
     MissingExtraError,
     NetworkError,
+    one_line,
 )
 from gearshift.runtime.litert_metadata import read_document
 from gearshift.runtime.network import LITERT, Network, NetworkSource
@@ -48,7 +49,7 @@ class LiteRtEngine:
             interpreter = interpreter_type(model_content=content, num_threads=1)
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise NetworkError(f"{where}: LiteRT cannot load it ({_one_line(error)})") from error
+            raise NetworkError(f"{where}: LiteRT cannot load it ({one_line(error)})") from error
         network = self.network
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         frame = (1, network.height, network.width, 1)
@@ -72,7 +73,7 @@ class LiteRtEngine:
         try:
             self._invoke()
         except (ValueError, RuntimeError) as error:
-            raise EngineError(f"{self.network.name} failed: {_one_line(error)}") from error
+            raise EngineError(f"{self.network.name} failed: {one_line(error)}") from error
         np.copyto(self._batch, self._result())
         return self._output
 
@@ -125,7 +126,3 @@ def _check(
 
 def _closed() -> None:
     raise EngineError("its engine is closed")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

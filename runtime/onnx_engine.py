@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 
 from gearshift.runtime.engine import check_image, takes_no_argument
-from gearshift.runtime.errors import EngineError, NetworkError
+from gearshift.runtime.errors import EngineError, NetworkError, one_line
 from gearshift.runtime.network import METADATA_KEY, ONNX, Network, NetworkSource
 from gearshift.runtime.types import FloatArray, Image
 
@@ -50,7 +50,7 @@ class OnnxEngine:
         except Exception as error:
             # ONNX Runtime's exceptions share no base class but Exception.
             raise NetworkError(
-                f"{where}: ONNX Runtime cannot load it ({_one_line(error)})"
+                f"{where}: ONNX Runtime cannot load it ({one_line(error)})"
             ) from error
         metadata = self._session.get_modelmeta().custom_metadata_map
         if METADATA_KEY not in metadata:
@@ -84,7 +84,7 @@ class OnnxEngine:
         try:
             self._run(self._binding)
         except Exception as error:
-            raise EngineError(f"{self.network.name} failed: {_one_line(error)}") from error
+            raise EngineError(f"{self.network.name} failed: {one_line(error)}") from error
         return self._output
 
     def close(self) -> None:
@@ -122,7 +122,3 @@ def open_onnx(source: NetworkSource, argument: str | None) -> OnnxEngine:
 
 def _interface(name: str, kind: str, shape: list[int]) -> str:
     return f"{name} {kind} {shape}"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from importlib.metadata import entry_points
 from typing import NoReturn
 
-from gearshift.runtime.errors import ConfigurationError, MissingExtraError
+from gearshift.runtime.errors import ConfigurationError, MissingExtraError, named
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class PluginTable:
                     return point.load()
                 except Exception as error:
                     raise ConfigurationError(
-                        f"{self.kind} {name!r} ({point.value}) cannot be loaded: {describe(error)}"
+                        f"{self.kind} {name!r} ({point.value}) cannot be loaded: {named(error)}"
                     ) from error
         raise ConfigurationError(f"unknown {self.kind} {name!r}; {advice(name, self.names())}")
 
@@ -73,9 +73,6 @@ class PluginTable:
 def advice(name: str, known: tuple[str, ...]) -> str:
     """What to write instead of an unknown name."""
     near = get_close_matches(name, known, n=3)
-    return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
-
-
-def describe(error: Exception) -> str:
-    """The error in one line."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    if near:
+        return f"did you mean {' or '.join(map(repr, near))}?"
+    return f"there are {', '.join(known) or 'none'}"

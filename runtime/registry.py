@@ -21,8 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gearshift.runtime.calibration import Calibration
-from gearshift.runtime.errors import ConfigurationError
-from gearshift.runtime.plugins import PluginTable, describe
+from gearshift.runtime.errors import ConfigurationError, named
+from gearshift.runtime.plugins import PluginTable
 from gearshift.runtime.policy import Action, Policy, PolicyOptions, Probe, Signal, SignalContext
 from gearshift.runtime.types import FloatArray
 
@@ -111,7 +111,7 @@ def _from_file(path: Path, attribute: str) -> object:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[module_name]
-        raise ConfigurationError(f"{path} cannot be loaded: {describe(error)}") from error
+        raise ConfigurationError(f"{path} cannot be loaded: {named(error)}") from error
     if not hasattr(module, attribute):
         found = ", ".join(k for k, v in vars(module).items() if isinstance(v, Policy))
         raise ConfigurationError(

@@ -11,7 +11,6 @@ import tomllib
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +18,7 @@ import msgspec
 from msgspec import inspect
 
 from gearshift.runtime.errors import ConfigurationError
+from gearshift.runtime.plugins import advice
 from gearshift.runtime.toml_lines import Key, line_of_each_key
 
 VERSION_KEY = "schema_version"
@@ -105,9 +105,7 @@ class TomlDocument:
         if field := re.fullmatch(r"Object contains unknown field `(.*)`", text, re.DOTALL):
             inner = (*key, field[1])
             known = tuple(name for t in expected for name in _fields(t))
-            return self.error(
-                inner, f"key {key_text(inner)} is unknown; {_advice(field[1], known)}"
-            )
+            return self.error(inner, f"key {key_text(inner)} is unknown; {advice(field[1], known)}")
         if field := re.fullmatch(r"Object missing required field `(.*)`", text, re.DOTALL):
             where = f"table {key_text(key)}" if key else "the file"
             return self.error(key, f"{where} lacks the key {field[1]!r}")
@@ -115,7 +113,7 @@ class TomlDocument:
         choices = tuple(str(c) for t in expected for c in _choices(t))
         if choices:
             given = str(_value_at(self.values, key))
-            return self.error(key, f"{shown}; {_advice(given, choices)}")
+            return self.error(key, f"{shown}; {advice(given, choices)}")
         return self.error(key, f"{shown}; {_in_words(text)}")
 
 
@@ -244,11 +242,6 @@ def _choices(each: inspect.Type) -> tuple[Any, ...]:
     if isinstance(each, inspect.EnumType):
         return tuple(member.value for member in each.cls)
     return each.values if isinstance(each, inspect.LiteralType) else ()
-
-
-def _advice(name: str, known: tuple[str, ...]) -> str:
-    near = get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known) or 'none'}"
 
 
 def _shown(value: Any) -> str:

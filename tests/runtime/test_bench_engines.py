@@ -86,7 +86,7 @@ def test_a_format_that_is_not_there_is_named(
 def test_what_cannot_be_measured_is_one_line() -> None:
     with pytest.raises(NetworkError, match="unknown network 'F9'"):
         run("F9")
-    with pytest.raises(ConfigurationError, match="unknown engine 'onx'; did you mean onnx"):
+    with pytest.raises(ConfigurationError, match="unknown engine 'onx'; did you mean 'onnx'"):
         run("F2", "--engine", "onx")
     for wrong in (("--rate", "0"), ("--seconds", "-1"), ("--rate", "nan")):
         with pytest.raises(ConfigurationError, match="must be above 0"):

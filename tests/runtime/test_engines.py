@@ -79,7 +79,7 @@ def test_what_is_named_is_found() -> None:
 @pytest.mark.parametrize(
     ("engine", "message"),
     [
-        ("integr", "unknown engine 'integr'; did you mean integer or litert?"),
+        ("integr", "unknown engine 'integr'; did you mean 'integer' or 'litert'?"),
         ("tensorrt", "unknown engine 'tensorrt'; there are onnx, litert, integer"),
         ("onnx:2", "engine onnx takes no argument, but '2' was given"),
         ("integer:", "engine integer takes no argument, but '' was given"),

@@ -120,7 +120,7 @@ def test_what_the_file_says_is_used(tiny_zoo: Path, tmp_path: Path) -> None:
         ),
         (
             PLAIN + 'engine = "onx"\n',
-            ":6: unknown engine 'onx'; did you mean onnx?",
+            ":6: unknown engine 'onx'; did you mean 'onnx'?",
         ),
         (PLAIN + 'engine = "integer"\n', ":6: big has no integer form"),
         (
@@ -130,11 +130,11 @@ def test_what_the_file_says_is_used(tiny_zoo: Path, tmp_path: Path) -> None:
         (PLAIN + "[weights]\nx = -1\n", ":7: 'weights.x' is -1; expected a number >= 0.0"),
         (
             PLAIN + "[large.standard_deviation]\nphy = 1\n",
-            ":7: 'large.standard_deviation.phy' is no output of these networks; did you mean phi?",
+            ":7: 'large.standard_deviation.phy' is no output of these networks; did you mean 'phi'?",
         ),
         (
             PLAIN + "[parameters]\nanchor.rat = 1\n",
-            ":7: parameter 'anchor.rat' is unknown; did you mean anchor.rate or anchor.gamma?",
+            ":7: parameter 'anchor.rat' is unknown; did you mean 'anchor.rate' or 'anchor.gamma'?",
         ),
         (
             PLAIN + "[parameters]\nanchor.rate = 'fast'\n",

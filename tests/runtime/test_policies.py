@@ -76,8 +76,8 @@ def test_a_plain_function_becomes_a_policy(mine: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("opp", "did you mean op"),
-        ("always-smal", "did you mean always-small"),
+        ("opp", "did you mean 'op'"),
+        ("always-smal", "did you mean 'always-small'"),
         ("xyzzy", "there are op, op-ahead"),
         ("{mine}:nothing", "its policies are: signal, toss"),
         ("{mine}:number", "is no policy but int"),

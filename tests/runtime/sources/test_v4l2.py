@@ -126,7 +126,7 @@ def test_undecoded_frames() -> None:
 
 
 def test_wrong_options_are_named() -> None:
-    with pytest.raises(ConfigurationError, match="control 'exposre'; did you mean exposure"):
+    with pytest.raises(ConfigurationError, match="control 'exposre'; did you mean 'exposure'"):
         make("/dev/video0", controls={"exposre": 3})
     with pytest.raises(ConfigurationError, match="neither a path such as /dev/video0 nor a URL"):
         make("video0")
