@@ -54,16 +54,19 @@ def build_parser(commands: dict[str, CommandModule]) -> argparse.ArgumentParser:
     return parser
 
 
-def load_commands() -> dict[str, CommandModule]:
-    """Every installed command by name."""
-    return {
-        point.name: cast(CommandModule, point.load()) for point in entry_points(group=COMMAND_GROUP)
-    }
+def load_commands(only: str | None = None) -> dict[str, CommandModule]:
+    """Every installed command by name; that one alone where there is one of the name `only`."""
+    points = entry_points(group=COMMAND_GROUP)
+    chosen = [point for point in points if point.name == only] or points
+    return {point.name: cast(CommandModule, point.load()) for point in chosen}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 1 for a known error, 2 for wrong usage."""
-    options = build_parser(load_commands()).parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    # A flight starts without the modules of the other commands, and although one of them is broken.
+    named = next((word for word in words if not word.startswith("-")), None)
+    options = build_parser(load_commands(named)).parse_args(words)
     logging.basicConfig(
         level=[logging.WARNING, logging.INFO, logging.DEBUG][min(options.verbose, 2)],
         format="%(levelname)s %(name)s: %(message)s",

@@ -1,7 +1,9 @@
 """The command line: instant help, one-line errors, exit codes."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +32,36 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
         cli.main([command, "--help"])
     assert exit_info.value.code == 0
     assert command in capsys.readouterr().out
+
+
+def test_a_command_runs_although_another_is_broken(tmp_path: Path) -> None:
+    info = tmp_path / "broken-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[gearshift.commands]\nbroken = no_such_module\n")
+    code = "import sys; from gearshift.runtime.cli import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "-v", "config", "example"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "schema_version" in done.stdout
+
+
+def test_one_command_loads_no_module_of_another() -> None:
+    script = (
+        "import sys\n"
+        "from gearshift.runtime.cli import main\n"
+        "main(['config', 'example'])\n"
+        "print([m for m in sys.modules if m.endswith('_command')], file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    assert done.stderr.strip() == "['gearshift.runtime.config_command']"
 
 
 def test_wrong_usage_exits_2() -> None:
@@ -71,12 +103,12 @@ def test_known_errors_are_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(cli, "load_commands", lambda: {"demo": _Command(error)})
+    monkeypatch.setattr(cli, "load_commands", lambda only: {"demo": _Command(error)})
     assert cli.main(["demo"]) == code
     assert capsys.readouterr().err == line
 
 
 def test_unknown_errors_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "load_commands", lambda: {"demo": _Command(ZeroDivisionError())})
+    monkeypatch.setattr(cli, "load_commands", lambda only: {"demo": _Command(ZeroDivisionError())})
     with pytest.raises(ZeroDivisionError):
         cli.main(["demo"])

@@ -339,7 +339,7 @@ def test_a_recording_of_ours_gets_a_camera_and_a_size(tmp_path: Path, run: Run) 
 def test_a_known_error_is_one_line_and_exit_code_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "load_commands", lambda: {"recordings": command})
+    monkeypatch.setattr(cli, "load_commands", lambda only: {"recordings": command})
     (tmp_path / "a.pickle").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     out = tmp_path / "o.mcap"
     code = cli.main(["recordings", "convert", str(tmp_path / "a.pickle"), str(out), "--rate", "1"])
