@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gearshift.runtime.integer_network import Golden, IntegerNetwork
+    from gearshift.runtime.types import Camera
 
 CALIBRATION_FRAMES = 768
 Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -40,6 +41,7 @@ def register_import(actions: Parsers) -> None:
     gap8.add_argument("--frames", type=Path, metavar="DIR", help="PNG files: print their outputs")
     gap8.add_argument("--out", type=Path, metavar="DIR", help="write it with its geometry")
     gap8.add_argument("--json", action="store_true", help="print JSON")
+    _add_camera(gap8)
     gap8.set_defaults(run=_import_gap8)
 
     frontnet = formats.add_parser("frontnet", help="a PULP-Frontnet float checkpoint")
@@ -54,6 +56,7 @@ def register_import(actions: Parsers) -> None:
     frontnet.add_argument(
         "--out", type=Path, default=Path("imported"), metavar="DIR", help="(%(default)s)"
     )
+    _add_camera(frontnet)
     frontnet.set_defaults(run=_import_frontnet)
 
     own = formats.add_parser("onnx", help="a regression network of your own")
@@ -74,7 +77,29 @@ def register_import(actions: Parsers) -> None:
     own.add_argument(
         "--out", type=Path, default=Path("imported"), metavar="DIR", help="(%(default)s)"
     )
+    _add_camera(own)
     own.set_defaults(run=_import_onnx)
+
+
+def _add_camera(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--camera",
+        type=Path,
+        metavar="CAMERA.toml",
+        help="the one it was trained for; other cameras are turned into it (docs/cameras.md)",
+    )
+
+
+def _trained_for(path: Path | None, width: int, height: int) -> Camera | None:
+    """The camera of a file, which must be of the network's size; raises ConfigurationError."""
+    from gearshift.runtime.camera_file import read_camera
+    from gearshift.runtime.lens import check_size
+
+    if path is None:
+        return None
+    camera = read_camera(path)
+    check_size(camera, width, height, str(path))
+    return camera
 
 
 def register_export(formats: Parsers) -> None:
@@ -118,6 +143,10 @@ def _import_gap8(args: argparse.Namespace) -> int:
         described = replace(network.network, height=image.shape[0], width=image.shape[1])
         network = replace(network, network=described)
         run = golden(network, image)
+    if args.camera is not None:
+        described = network.network
+        camera = _trained_for(args.camera, described.width, described.height)
+        network = replace(network, network=replace(described, camera=camera))
     outputs = run_integer_frames(network, read_frames(args.frames)) if args.frames else None
     if args.out is not None:
         write_gap8_folder(args.out, network, run.image)
@@ -138,6 +167,9 @@ def _import_frontnet(args: argparse.Namespace) -> int:
 
     name = _plain(args.name) if args.name is not None else None
     network = read_frontnet(args.checkpoint, name)
+    described = network.description()
+    camera = _trained_for(args.camera, described.width, described.height)
+    network = replace(network, camera=camera)
     frames = _calibration(args)
     content, method = int8_onnx(network, frames)
     in_float = float_onnx(network)
@@ -152,6 +184,7 @@ def _import_frontnet(args: argparse.Namespace) -> int:
 def _import_onnx(args: argparse.Namespace) -> int:
     from gearshift.models.import_writer import write_imported
     from gearshift.models.onnx_import import import_onnx, parse_components, quantise_onnx
+    from gearshift.runtime.camera_file import read_camera
     from gearshift.runtime.onnx_engine import OnnxEngine
 
     where = str(args.file)
@@ -164,6 +197,7 @@ def _import_onnx(args: argparse.Namespace) -> int:
         where,
         gain=args.input_gain,
         offset=args.input_offset,
+        camera=None if args.camera is None else read_camera(args.camera),
     )
     frames = _calibration(args)
     in_int8 = quantise_onnx(content, frames, where) if frames is not None else None

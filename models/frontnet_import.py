@@ -34,7 +34,7 @@ from gearshift.models.onnx_graph import INPUT, float_model, quantised_model, wit
 from gearshift.models.quantisation import quantise
 from gearshift.runtime.errors import FrameError, NetworkError
 from gearshift.runtime.network import Network
-from gearshift.runtime.types import POSE_COMPONENTS
+from gearshift.runtime.types import POSE_COMPONENTS, Camera
 
 Real = NDArray[np.float64]
 SIZES = ((HEIGHT, WIDTH), (HEIGHT // 2, WIDTH // 2))
@@ -51,12 +51,16 @@ LICENCE = "Apache-2.0 (PULP-Frontnet)"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImportedFrontnet:
-    """A checkpoint's folded weights, and each convolution's largest expected activation."""
+    """A checkpoint's folded weights, and each convolution's largest expected activation.
+
+    camera: what it was trained for; None when unknown.
+    """
 
     name: str
     folded: FoldedNetwork
     expected_range: Mapping[str, float]
     sha256: str
+    camera: Camera | None = None
 
     def description(self) -> Network:
         """The metadata; it takes 160x96 frames whatever its own size."""
@@ -68,7 +72,7 @@ class ImportedFrontnet:
             components=POSE_COMPONENTS,
             grid=None,
             frame_of_reference="drone, yaw-levelled FLU",
-            camera=None,
+            camera=self.camera,
             architecture=architecture.family,
             parameters=architecture.parameters,
             mac=architecture.mac,

@@ -247,7 +247,9 @@ def _grid(camera: Camera, samples: int) -> Points:
 def _unknown(source: bool, crop: _Crop | None) -> str:
     who = "the source's camera has no intrinsics" if source else "the networks name no camera"
     taken = "its image is" if crop is None else f"the middle {crop.width}x{crop.height} is"
-    what = "calibrate it with `gearshift camera calibrate`" if source else "say which it was"
+    what = "calibrate it with `gearshift camera calibrate`"
+    if not source:
+        what = "import them again with --camera, the one that they were trained for"
     return f"{who}: {taken} taken for the whole view and distances will be off by its scale; {what}"
 
 

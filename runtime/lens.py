@@ -44,6 +44,15 @@ def check_camera(camera: Camera) -> None:
         )
 
 
+def check_size(camera: Camera, width: int, height: int, where: str) -> None:
+    """Raise ConfigurationError, naming `where`, when the camera is of images of another size."""
+    if (camera.width, camera.height) != (width, height):
+        raise ConfigurationError(
+            f"{where} is a camera of {camera.width}x{camera.height}, the images are "
+            f"{width}x{height}"
+        )
+
+
 def distort(camera: Camera, points: Points) -> Points:
     """Where the lens shows points (..., 2) of the plane at distance 1; on that plane again."""
     x, y = points[..., 0], points[..., 1]

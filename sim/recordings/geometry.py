@@ -12,7 +12,7 @@ import numpy as np
 
 from gearshift.runtime.camera_file import read_camera
 from gearshift.runtime.errors import ConfigurationError
-from gearshift.runtime.lens import check_camera, pixels_of_rays, widest_radius
+from gearshift.runtime.lens import check_camera, check_size, pixels_of_rays, widest_radius
 from gearshift.runtime.types import Camera, GroundTruth, HeadGrid
 from gearshift.sim.recordings.source import Label
 
@@ -30,10 +30,7 @@ def parse_camera(text: str, width: int, height: int) -> Camera:
         return _from_field_of_view(text, width, height)
     path = Path(text)
     camera = read_camera(path) if path.suffix == ".toml" else _from_json(path)
-    if (camera.width, camera.height) != (width, height):
-        raise ConfigurationError(
-            f"{path} is a camera of {camera.width}x{camera.height}, the images are {width}x{height}"
-        )
+    check_size(camera, width, height, str(path))
     return camera
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ from gearshift.models.onnx_import import (  # noqa: E402
     parse_components,
     quantise_onnx,
 )
+from gearshift.runtime.camera_file import camera_text  # noqa: E402
 from gearshift.runtime.engine import load_engine  # noqa: E402
 from gearshift.runtime.engine_conformance import engine_checks  # noqa: E402
 from gearshift.runtime.errors import ConfigurationError, NetworkError  # noqa: E402
 from gearshift.runtime.onnx_engine import OnnxEngine  # noqa: E402
+from gearshift.runtime.types import Camera  # noqa: E402
 
 HEIGHT, WIDTH = 24, 40
 COMPONENTS = parse_components("x:m,yaw:rad:0.4")
@@ -211,3 +214,11 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert (zoo / "float" / "other.onnx").exists()
     with pytest.raises(ConfigurationError, match="names no file"):
         run(*arguments, "--name", "../up")
+    camera = Camera("theirs", WIDTH, HEIGHT, 20.0, 20.0, 9.5, 5.5)
+    file = tmp_path / "camera.toml"
+    file.write_text(camera_text(camera))
+    assert run(*arguments, "--camera", str(file), "--out", str(zoo)) == 0
+    assert load_engine("mine", zoo).network.camera == camera
+    file.write_text(camera_text(replace(camera, width=640)))
+    with pytest.raises(ConfigurationError, match=f"640x{HEIGHT}, the images are {WIDTH}x{HEIGHT}"):
+        run(*arguments, "--camera", str(file), "--out", str(zoo))
