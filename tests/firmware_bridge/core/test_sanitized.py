@@ -15,6 +15,7 @@ SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
 LIBRARY_VARIABLE = "GEARSHIFT_CORE_LIBRARY"
 
 
+@pytest.fixture(scope="module")
 def address_sanitizer() -> Path:
     """The runtime that has to be loaded before Python; skips where the compiler has none."""
     compiler = os.environ.get("CC", "cc")
@@ -30,17 +31,24 @@ def address_sanitizer() -> Path:
     return path.resolve()
 
 
+@pytest.fixture(scope="module")
+def library(
+    build_core: Callable[..., Path],
+    address_sanitizer: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """The core, built to watch itself."""
+    target = tmp_path_factory.mktemp("sanitized") / "libgearshift-sanitized.so"
+    return build_core(target, *SANITIZERS)
+
+
 @pytest.mark.skipif(LIBRARY_VARIABLE in os.environ, reason="this is the sanitized run")
-def test_parity_and_hostile_images_under_sanitizers(
-    build_core: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_parity_and_hostile_images_under_sanitizers(library: Path, address_sanitizer: Path) -> None:
     """Any read or write out of bounds, overflow or bad shift ends the run."""
-    preloaded = address_sanitizer()
-    library = build_core(tmp_path / "libgearshift-sanitized.so", *SANITIZERS)
     environment = {
         **os.environ,
         LIBRARY_VARIABLE: str(library),
-        "LD_PRELOAD": str(preloaded),
+        "LD_PRELOAD": str(address_sanitizer),
         # Python itself keeps memory until it exits.
         "ASAN_OPTIONS": "detect_leaks=0",
         "UBSAN_OPTIONS": "print_stacktrace=1",
@@ -58,23 +66,22 @@ def test_parity_and_hostile_images_under_sanitizers(
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
-def test_the_sanitizers_see_what_they_should(
-    build_core: Callable[..., Path], tmp_path: Path
-) -> None:
-    """Negative control: a kernel that is told that its image is wider than it is gets caught."""
-    preloaded = address_sanitizer()
-    library = build_core(tmp_path / "libgearshift-sanitized.so", *SANITIZERS)
+def test_the_sanitizers_see_what_they_should(library: Path, address_sanitizer: Path) -> None:
+    """Negative control: halving an image of 64x64 that has 16 bytes."""
     program = f"""
 import ctypes
 library = ctypes.CDLL({str(library)!r})
-block = ctypes.create_string_buffer(8)
 out = ctypes.create_string_buffer(64 * 64)
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
 small = ctypes.c_void_p(libc.malloc(16))
 library.gs_halve(small, 64, 64, out)
 """
-    environment = {**os.environ, "LD_PRELOAD": str(preloaded), "ASAN_OPTIONS": "detect_leaks=0"}
+    environment = {
+        **os.environ,
+        "LD_PRELOAD": str(address_sanitizer),
+        "ASAN_OPTIONS": "detect_leaks=0",
+    }
     done = subprocess.run(
         [sys.executable, "-c", program],
         env=environment,
