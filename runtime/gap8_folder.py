@@ -57,11 +57,16 @@ def read_gap8_folder(
     """
     if not folder.is_dir():
         raise NetworkError(f"{folder}: no such folder")
-    if (folder / GEOMETRY_NAME).exists():
-        if output_scale is not None:
-            raise NetworkError(f"{folder}: its {GEOMETRY_NAME} has output scales; give none")
-        return _read_described(folder)
-    return _read_bare(folder, output_scale)
+    described = (folder / GEOMETRY_NAME).exists()
+    if described and output_scale is not None:
+        raise NetworkError(f"{folder}: its {GEOMETRY_NAME} has output scales; give none")
+    try:
+        return _read_described(folder) if described else _read_bare(folder, output_scale)
+    except NetworkError as error:
+        if str(folder) in str(error):
+            raise
+        # Layers and networks do not know which folder they came from.
+        raise NetworkError(f"{folder}: {error}") from error
 
 
 def load_gap8_engine(folder: Path) -> IntegerEngine:

@@ -130,7 +130,8 @@ def test_what_the_file_says_is_used(tiny_zoo: Path, tmp_path: Path) -> None:
         (PLAIN + "[weights]\nx = -1\n", ":7: 'weights.x' is -1; expected a number >= 0.0"),
         (
             PLAIN + "[large.standard_deviation]\nphy = 1\n",
-            ":7: 'large.standard_deviation.phy' is no output of these networks; did you mean 'phi'?",
+            ":7: 'large.standard_deviation.phy' is no output of these networks; "
+            "did you mean 'phi'?",
         ),
         (
             PLAIN + "[parameters]\nanchor.rat = 1\n",
