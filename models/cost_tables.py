@@ -174,8 +174,8 @@ def _layer_table(network: DeployedNetwork) -> str:
     total = ["total", "", "", "", "", f"{a.mac / 1e6:.3f}", f"{a.weight_bytes:,}", "", ""]
     total += ["", str(sum(e.tiling.tiles for e in network.layers if e.tiling)), "", ""]
     total += ["", f"{network.l3_bytes:,}"]
-    cycles = sum(each.cost.cycles for each in network.layers)
-    total += [f"{cycles / 1e3:,.0f}", f"{network.milliseconds:.3f}", f"{network.energy_mj:.4f}", ""]
+    cost = network.cost
+    total += [f"{cost.cycles / 1e3:,.0f}", f"{cost.milliseconds:.3f}", f"{cost.energy_mj:.4f}", ""]
     return text_table([a.name, *_HEADER], [*rows, total])
 
 
@@ -201,16 +201,15 @@ def _summary_table(networks: Sequence[DeployedNetwork], *, total: bool) -> str:
     for network in networks:
         a = network.architecture
         row = [a.name, f"{a.parameters:,}", f"{a.mac / 1e6:.2f}", f"{a.weight_bytes:,}"]
-        row += [f"{network.l3_bytes:,}", f"{network.milliseconds:.2f}"]
-        rows.append([*row, f"{network.low_ms:.2f}", f"{network.high_ms:.2f}"])
-        rows[-1].append(f"{network.energy_mj:.2f}")
+        row.append(f"{network.l3_bytes:,}")
+        rows.append([*row, *(f"{getattr(network.cost, key):.2f}" for key in _MODELLED)])
     if total:
         shapes = [network.architecture for network in networks]
         row = ["all, one after the other", f"{sum(a.parameters for a in shapes):,}"]
         row += [f"{sum(a.mac for a in shapes) / 1e6:.2f}"]
         row += [f"{sum(a.weight_bytes for a in shapes):,}"]
         row += [f"{sum(n.l3_bytes for n in networks):,}"]
-        row += [f"{sum(getattr(n, key) for n in networks):.2f}" for key in _MODELLED]
+        row += [f"{sum(getattr(n.cost, key) for n in networks):.2f}" for key in _MODELLED]
         rows.append(row)
     header = ["network", "parameters", "M MAC", "weight B", "L3 B a run"]
     return text_table([*header, "GAP8 ms m", "low m", "high m", "mJ m"], rows)
@@ -220,7 +219,7 @@ _MODELLED: Final = ("milliseconds", "low_ms", "high_ms", "energy_mj")
 
 
 def _network_document(network: DeployedNetwork, deployment: Deployment) -> dict[str, Any]:
-    a, published = network.architecture, network.published
+    a, cost, published = network.architecture, network.cost, network.published
     return {
         "shape": {
             "mac": a.mac,
@@ -230,10 +229,10 @@ def _network_document(network: DeployedNetwork, deployment: Deployment) -> dict[
             "l3_bytes": network.l3_bytes,
         },
         "modelled": {
-            "latency_ms": network.milliseconds,
-            "low_ms": network.low_ms,
-            "high_ms": network.high_ms,
-            "energy_mj": network.energy_mj,
+            "latency_ms": cost.milliseconds,
+            "low_ms": cost.low_ms,
+            "high_ms": cost.high_ms,
+            "energy_mj": cost.energy_mj,
         },
         "published": None if published is None else {"latency_ms": published.milliseconds},
         "fits": deployment.plan.all_resident and not deployment.untiled,

@@ -91,6 +91,11 @@ class NetworkCost:
     layers: tuple[LayerCost, ...]
 
     @property
+    def cycles(self) -> float:
+        """Cluster cycles of one run."""
+        return sum(layer.cycles for layer in self.layers)
+
+    @property
     def milliseconds(self) -> float:
         """Latency at `CLOCK_HZ`."""
         return sum(layer.milliseconds for layer in self.layers)

@@ -13,6 +13,7 @@ from gearshift.models.gap8 import (
     CostModel,
     LayerCost,
     Measurement,
+    NetworkCost,
     gap8_model,
     published_measurements,
 )
@@ -48,30 +49,15 @@ class DeployedLayer:
 
 @dataclass(frozen=True, slots=True)
 class DeployedNetwork:
-    """One network of a deployment, layer by layer; latency and energy are modelled sums."""
+    """One network of a deployment, layer by layer."""
 
     architecture: Architecture
     layers: tuple[DeployedLayer, ...]
 
     @property
-    def milliseconds(self) -> float:
-        """Latency of one run."""
-        return sum(layer.cost.milliseconds for layer in self.layers)
-
-    @property
-    def low_ms(self) -> float:
-        """Latency if every layer is faster by its kind's leave-one-out error."""
-        return sum(e.cost.milliseconds / (1 + e.cost.relative_error) for e in self.layers)
-
-    @property
-    def high_ms(self) -> float:
-        """Latency if every layer is slower by its kind's leave-one-out error."""
-        return sum(e.cost.milliseconds * (1 + e.cost.relative_error) for e in self.layers)
-
-    @property
-    def energy_mj(self) -> float:
-        """Energy of one run."""
-        return sum(layer.cost.energy_mj for layer in self.layers)
+    def cost(self) -> NetworkCost:
+        """What one run is modelled to cost."""
+        return NetworkCost(self.architecture, tuple(layer.cost for layer in self.layers))
 
     @property
     def l3_bytes(self) -> int:
