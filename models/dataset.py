@@ -106,8 +106,9 @@ def load_dataset(folder: Path | str, *, limit: int | None = None) -> Dataset:
     """Decode a folder of recordings, or read what was decoded before; `limit` takes the first
     flights.
 
-    Raises RecordingError when there are none, one is damaged, one has no ground truth, or they
-    differ in camera, components or size.
+    What is decoded is kept beside the folder, in `FOLDER.cache`: a training set is too large for a
+    user's own cache. Raises RecordingError when there are none, one is damaged, one has no ground
+    truth, they differ in camera, components or size, or the cache cannot be written.
     """
     folder = Path(folder)
     paths = sorted(folder.glob("*.mcap"))[:limit]
@@ -123,7 +124,13 @@ def load_dataset(folder: Path | str, *, limit: int | None = None) -> Dataset:
         index = {"schema_version": SCHEMA_VERSION, "flights": [], "header": None}
         known = []
     if len(listed) > len(known):
-        _extend(cache, index, paths[len(known) :], listed[len(known) :])
+        try:
+            _extend(cache, index, paths[len(known) :], listed[len(known) :])
+        except OSError as error:
+            raise RecordingError(
+                f"cannot decode {folder} into {cache}: {error.strerror or error}; "
+                "use a copy, or links, in a folder that can be written beside"
+            ) from error
     return _open(folder.name, cache, index, len(listed))
 
 

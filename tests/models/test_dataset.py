@@ -57,6 +57,16 @@ def test_a_changed_recording_is_decoded_again(tmp_path: Path, write_flights) -> 
     assert len(data) == 10
 
 
+def test_a_place_for_the_cache_that_cannot_be_written_is_named(
+    tmp_path: Path, write_flights
+) -> None:
+    folder = tmp_path / "train"
+    write_flights(folder, flights=1, frames=2)
+    (tmp_path / "train.cache").write_text("a file where the cache would be")
+    with pytest.raises(RecordingError, match=r"cannot decode .*train into .*train\.cache: "):
+        load_dataset(folder)
+
+
 def test_groups_are_pairs_of_room_and_person(flights: Path) -> None:
     data = load_dataset(flights / "train")
     assert len(np.unique(data.groups)) == 6
