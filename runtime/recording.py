@@ -310,7 +310,10 @@ class RecordingReader:
                 ).records
             except (McapError, CRCValidationError, ValueError, EOFError, KeyError) as error:
                 if isinstance(error, McapError) and "invalid magic" in str(error):
-                    raise RecordingError(f"{self.path} is not an MCAP recording") from error
+                    raise RecordingError(
+                        f"{self.path} is not an MCAP recording; `gearshift recordings convert "
+                        f"{self.path} OUT.mcap` makes one of other formats"
+                    ) from error
                 self._report_damage(type(error).__name__, error)
             except Exception as error:
                 if type(error).__module__.split(".")[0] not in ("struct", "zstd", "zstandard"):

@@ -27,7 +27,10 @@ def find_recordings(places: Iterable[Path]) -> list[Path]:
         if place.is_dir():
             inside = sorted(place.glob("*.mcap"))
             if not inside:
-                raise RecordingError(f"there is no .mcap recording in {place}")
+                raise RecordingError(
+                    f"there is no .mcap recording in {place}; `gearshift recordings convert "
+                    f"{place} OUT.mcap` makes one of images and other formats"
+                )
             found += inside
         elif place.exists():
             found.append(place)

@@ -48,7 +48,9 @@ def test_a_missing_recording(replay, tmp_path: Path) -> None:
 
 
 def test_an_empty_folder(replay, tmp_path: Path) -> None:
-    assert "no .mcap recording in" in replay(recording=tmp_path)
+    said = replay(recording=tmp_path)
+    assert "no .mcap recording in" in said
+    assert f"gearshift recordings convert {tmp_path}" in said
 
 
 def test_something_that_is_no_recording(replay, tmp_path: Path) -> None:
