@@ -88,7 +88,16 @@ class Picamera2Source:
                     queue=False,
                 )
             )
+            given = tuple(device.camera_configuration()["main"]["size"])
+            if given != (options.width, options.height):
+                raise SourceError(
+                    f"{self._name}: gives {given[0]}x{given[1]} instead of "
+                    f"{options.width}x{options.height}; ask for that size"
+                )
             device.start()
+        except SourceError:
+            device.close()
+            raise
         except Exception as error:
             # Besides RuntimeError it raises what libcamera's bindings do.
             device.close()

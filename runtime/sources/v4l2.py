@@ -34,6 +34,7 @@ _OPEN_TIMEOUT_MS: Final = 5000
 _READ_TIMEOUT_MS: Final = 3000
 _JOIN_S: Final = 1.0
 _NETWORK = re.compile(r"(?i)(https?|rtsps?|rtp|udp|tcp|srt)://")
+_CREDENTIALS = re.compile(r"(?<=:)//[^/?#]*@")
 CONTROLS: Final = (
     "auto_exposure",
     "auto_wb",
@@ -94,6 +95,7 @@ class V4l2Source:
     def __init__(self, options: V4l2Options) -> None:
         self._options = options
         self._network = _NETWORK.match(options.device) is not None
+        self._name = shown_device(options.device)
         self._grabber: _Grabber | None = None
         self._rate_hz: float | None = None
 
@@ -122,7 +124,7 @@ class V4l2Source:
             capture = cv2.VideoCapture(device, cv2.CAP_V4L2)
         if not capture.isOpened():
             capture.release()
-            raise SourceError(f"cannot open the camera {device}: {self._reason()}")
+            raise SourceError(f"cannot open the camera {self._name}: {self._reason()}")
         try:
             if not self._network:
                 self._configure(cv2, capture)
@@ -132,18 +134,16 @@ class V4l2Source:
         rate = float(capture.get(cv2.CAP_PROP_FPS))
         known = math.isfinite(rate) and 0 < rate <= 1000
         self._rate_hz = rate if known else self._options.rate_hz
-        self._grabber = _Grabber(cv2, capture, device, stamped=not self._network)
+        self._grabber = _Grabber(cv2, capture, self._name, stamped=not self._network)
 
     def read(self, timeout_s: float) -> Frame | None:
         """The newest frame that was not read yet, see `Source.read`."""
         if self._grabber is None:
-            raise SourceError(f"the camera {self._options.device} is not open")
+            raise SourceError(f"the camera {self._name} is not open")
         raw = self._grabber.take(timeout_s)
         if raw is None:
             return None
-        return Frame(
-            self.decode(raw.pixels, raw.sequence), raw.time_ns, raw.sequence, self._options.device
-        )
+        return Frame(self.decode(raw.pixels, raw.sequence), raw.time_ns, raw.sequence, self._name)
 
     def close(self) -> None:
         """Give the device back, at the latest when it gives up on its next frame."""
@@ -190,7 +190,7 @@ class V4l2Source:
 
         Raises FrameError for what cannot be decoded, such as a JPEG torn on the bus.
         """
-        where = f"{self._options.device}, frame {sequence}"
+        where = f"{self._name}, frame {sequence}"
         if pixels.ndim == 2 and pixels.shape[0] == 1:
             cv2 = load_opencv()
             image = cv2.imdecode(pixels[0], cv2.IMREAD_GRAYSCALE)
@@ -210,6 +210,11 @@ class V4l2Source:
             return "permission denied; add yourself to the group video"
         except OSError as error:
             return f"{error.strerror}; `gearshift camera list` shows what is connected"
+
+
+def shown_device(device: str) -> str:
+    """The device as it may stand in logs and recordings: a URL without user and password."""
+    return _CREDENTIALS.sub("//", device, count=1)
 
 
 class _Grabber:
@@ -298,7 +303,8 @@ def make_source(options: V4l2Options) -> V4l2Source:
         options.format or options.width or options.height or options.controls
     ):
         raise ConfigurationError(
-            f"format, size and controls of {options.device} are set at the camera, not here"
+            f"format, size and controls of {shown_device(options.device)} are set at the camera, "
+            "not here"
         )
     return V4l2Source(options)
 

@@ -125,6 +125,19 @@ def test_undecoded_frames() -> None:
     assert source.decode(yuyv, 1).flags.c_contiguous
 
 
+def test_passwords_stay_out_of_logs_and_recordings(url: str) -> None:
+    source = make(url.replace("//", "//pilot:secret@"))
+    source.open()
+    try:
+        (frame,) = read_frames(source, 1)
+    finally:
+        source.close()
+    assert frame.source == url
+    with pytest.raises(SourceError) as caught:
+        make("rtsp://pilot:secret@127.0.0.1:9/x").open()
+    assert "camera rtsp://127.0.0.1:9/x:" in str(caught.value)
+
+
 def test_wrong_options_are_named() -> None:
     with pytest.raises(ConfigurationError, match="control 'exposre'; did you mean 'exposure'"):
         make("/dev/video0", controls={"exposre": 3})
