@@ -66,8 +66,8 @@ class SchedulerBench:
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the sub-commands of `gearshift bench`."""
     from gearshift.runtime.bench_engines import register_engines
-    from gearshift.runtime.bench_memory import register_startup
     from gearshift.runtime.bench_pipeline import register_pipeline
+    from gearshift.runtime.bench_startup import register_startup
 
     benches = parser.add_subparsers(dest="bench", metavar="BENCH", required=True)
     text = "the scheduler against the bare engine, the engine against a bare InferenceSession"

@@ -1,22 +1,13 @@
-"""`gearshift bench pipeline --memory` and `gearshift bench startup`.
-
-Whether memory stays flat over a long flight, and how long it takes from the command to the first
-estimate.
-"""
+"""`gearshift bench pipeline --memory`: whether memory stays flat over a long flight."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from gearshift.runtime.flight.capture import Available
@@ -24,9 +15,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION: Final = 1
 GROWTH_BYTES: Final = 1_000_000
-STARTUP_S: Final = 1.0
 SAMPLES: Final = 40
-Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +31,6 @@ class MemoryBench:
     growth: int
     samples: tuple[tuple[int, int], ...]
     met: bool
-
-
-@dataclass(frozen=True, slots=True)
-class StartupBench:
-    """Seconds from starting `gearshift run` to its first JSON line, each time anew."""
-
-    schema_version: int
-    runs: tuple[float, ...]
-    median_s: float
-    max_s: float
-    load: float
-    met: bool
-
-
-def register_startup(benches: Parsers) -> None:
-    """Add `bench startup`."""
-    text = "from `gearshift run` to the first estimate on stdout, from a recording"
-    parser = benches.add_parser("startup", help=text, description=text)
-    parser.add_argument("--ensemble", default="D1", metavar="NAME|FILE.toml")
-    parser.add_argument("--runs", type=int, default=10, metavar="N")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
-    parser.set_defaults(run=_run_startup)
 
 
 def bench_memory(ensemble_name: str, frames: int, recording: Path | None = None) -> MemoryBench:
@@ -126,68 +93,3 @@ def memory_table(bench: MemoryBench) -> str:
         f"(less than {GROWTH_BYTES / 1e6:g} MB: {verdict})",
     ]
     return "\n".join(lines) + "\n"
-
-
-def bench_startup(ensemble_name: str, runs: int) -> StartupBench:
-    """Start `gearshift run` again and again on a recording made here; raises GearshiftError."""
-    from gearshift.runtime.bench_flight import bench_images
-    from gearshift.runtime.ensemble import load_ensemble
-    from gearshift.runtime.recording import RecordingWriter
-    from gearshift.runtime.types import Frame
-
-    load = os.getloadavg()[0]
-    ensemble = load_ensemble(ensemble_name)
-    images, camera = bench_images(ensemble, None)
-    ensemble.close()
-    with tempfile.TemporaryDirectory() as folder:
-        recording = Path(folder) / "startup.mcap"
-        with RecordingWriter(recording, camera=camera) as writer:
-            for index, image in enumerate(images):
-                writer.write_frame(Frame(image, index * 33_333_333, index, "bench", camera))
-        flight = Path(folder) / "flight.toml"
-        flight.write_text(
-            "schema_version = 1\n"
-            f"[source]\nkind = 'recording'\npath = {json.dumps(str(recording))}\n"
-            f"[ensemble]\nname = {json.dumps(ensemble_name)}\n"
-            "[policy]\nthreshold = 0.5\n[[sinks]]\nkind = 'jsonl'\n[log]\nstatus = 'off'\n"
-        )
-        seconds = tuple(_first_line(flight) for _ in range(runs))
-    median = statistics.median(seconds)
-    return StartupBench(SCHEMA_VERSION, seconds, median, max(seconds), load, median < STARTUP_S)
-
-
-def _first_line(flight: Path) -> float:
-    """Seconds until the first line of one run."""
-    from gearshift.runtime.errors import GearshiftError
-
-    code = "import sys; from gearshift.runtime.cli import main; sys.exit(main())"
-    began = time.monotonic()
-    with subprocess.Popen(
-        [sys.executable, "-c", code, "run", str(flight)], stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        seconds = time.monotonic() - began
-        process.terminate()
-        process.stdout.read()
-    if not line:
-        raise GearshiftError("gearshift run gave no estimate")
-    return seconds
-
-
-def _run_startup(options: argparse.Namespace) -> int:
-    from gearshift.runtime.errors import ConfigurationError
-
-    if options.runs < 1:
-        raise ConfigurationError(f"--runs is {options.runs}, it must be at least 1")
-    bench = bench_startup(options.ensemble, options.runs)
-    if options.json:
-        sys.stdout.write(json.dumps(asdict(bench), indent=2) + "\n")
-        return 0
-    verdict = "met" if bench.met else "not met"
-    sys.stdout.write(
-        f"from `gearshift run` to the first estimate: median {bench.median_s:.2f} s, "
-        f"max {bench.max_s:.2f} s of {len(bench.runs)} runs "
-        f"(less than {STARTUP_S:g} s: {verdict}); {bench.load:.1f} cores busy before\n"
-    )
-    return 0

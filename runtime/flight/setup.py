@@ -59,9 +59,11 @@ def build_flight(
     *,
     observer: Observer | None = None,
     on_end: Callable[[], None] = lambda: None,
+    on_phase: Callable[[str], None] = lambda _: None,
 ) -> ReadyFlight:
     """Load the networks, open the source, and put the flight together; `Flight.start` begins it.
 
+    on_phase: told "networks" when they are loaded and warm, and "source" when it is open.
     Raises GearshiftError: ConfigurationError with the line of the file where one is to blame,
     SourceError when the source cannot be opened.
     """
@@ -70,7 +72,9 @@ def build_flight(
     source = config.source.plugin.make(config.source.options)
     try:
         warm_up(ensemble)
+        on_phase("networks")
         source.open()
+        on_phase("source")
         try:
             flight = _put_together(
                 config, policy, guarded(ensemble), source, observer=observer, on_end=on_end
