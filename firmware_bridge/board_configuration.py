@@ -16,10 +16,10 @@ import numpy as np
 from gearshift.runtime.calibration import Calibration
 from gearshift.runtime.combination import Combination, Fusion
 from gearshift.runtime.errors import ConfigurationError
-from gearshift.runtime.filters import DEFAULT_GAINS, FILTERS, Gains
+from gearshift.runtime.filters import Gains
 from gearshift.runtime.policies import DEFAULT_ANCHOR_RATE
 from gearshift.runtime.policy import Policy, PolicyOptions, Probe
-from gearshift.runtime.registry import BUILT_IN, find_policy
+from gearshift.runtime.registry import find_policy
 from gearshift.runtime.selection import check_threshold
 from gearshift.runtime.types import FloatArray, NetworkRole
 
@@ -28,10 +28,22 @@ VERSION = 1
 NO_NETWORK = 255
 MAX_COMPONENTS = 16
 MAX_BYTES = 4096
-POLICIES = tuple(BUILT_IN)
-"""A policy's code is its index."""
-COMBINATIONS = tuple(Combination)
-GAINS = tuple(DEFAULT_GAINS)
+POLICIES = (
+    "op",
+    "op-ahead",
+    "aux-sm",
+    "aux-hlc",
+    "random",
+    "every",
+    "hold",
+    "always-small",
+    "always-large",
+    "anchor",
+)
+"""What the firmware knows; a policy's code on the wire is its index (`gearshift/policy.h`)."""
+COMBINATIONS = (Combination.LARGE, Combination.FUSION)
+FILTER_NAMES = ("none", "anchor", "smooth")
+GAINS = ("alpha_large", "alpha_small", "beta_large", "beta_small", "gamma")
 
 # Magic, length, CRC, version, policy, combination, filter, small, large, aux, per second, n,
 # classes, seed, angular, threshold, max gap, deadline, anchor rate, rows of the gain tables, zero.
@@ -102,7 +114,7 @@ class BoardConfiguration:
             VERSION,
             POLICIES.index(self.policy),
             COMBINATIONS.index(self.combination),
-            FILTERS.index(self.filter_name),
+            FILTER_NAMES.index(self.filter_name),
             networks.small,
             networks.large,
             NO_NETWORK if networks.aux is None else networks.aux,
@@ -165,8 +177,8 @@ def configure_board(
     unknown: FloatArray = np.full(n, np.nan, dtype=np.float32)
     fusion = Fusion(calibration) if combination is Combination.FUSION else None
     chosen = filter_name or policy.filter_name
-    if chosen not in FILTERS:
-        raise ConfigurationError(f"unknown filter {chosen!r}; there are {', '.join(FILTERS)}")
+    if chosen not in FILTER_NAMES:
+        raise ConfigurationError(f"unknown filter {chosen!r}; there are {', '.join(FILTER_NAMES)}")
     configuration = BoardConfiguration(
         policy=policy.name,
         combination=combination,
@@ -213,7 +225,7 @@ def read_configuration(content: bytes, where: str) -> BoardConfiguration:
     if (
         policy >= len(POLICIES)
         or combination >= len(COMBINATIONS)
-        or filter_code >= len(FILTERS)
+        or filter_code >= len(FILTER_NAMES)
         or n == 0
         or any((count > 0) != (filter_code > 0) for count in rows)
     ):
@@ -230,7 +242,7 @@ def read_configuration(content: bytes, where: str) -> BoardConfiguration:
     return BoardConfiguration(
         POLICIES[policy],
         COMBINATIONS[combination],
-        FILTERS[filter_code],
+        FILTER_NAMES[filter_code],
         BoardNetworks(small, large, None if aux == NO_NETWORK else aux),
         PolicyOptions(max_gap_s=max_gap_s, per_second=bool(per_second), seed=seed),
         threshold,

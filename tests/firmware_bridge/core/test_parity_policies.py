@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gearshift.firmware_bridge.board_configuration import (
+    COMBINATIONS,
+    FILTER_NAMES,
+    GAINS,
     POLICIES,
     BoardNetworks,
     configure_board,
@@ -20,20 +25,19 @@ from gearshift.firmware_bridge.board_configuration import (
 from gearshift.runtime.calibration import Calibration
 from gearshift.runtime.combination import Combination
 from gearshift.runtime.deadline import DeadlineMonitor
-from gearshift.runtime.filters import FILTERS
+from gearshift.runtime.filters import DEFAULT_GAINS, FILTERS
 from gearshift.runtime.policy import PolicyOptions
-from gearshift.runtime.registry import find_policy
+from gearshift.runtime.registry import BUILT_IN, find_policy
 from gearshift.runtime.scheduler import Scheduler
 from gearshift.runtime.scripted import GRID, Script
 from gearshift.runtime.selection import REASON_CODE
-from gearshift.runtime.types import Component, FloatArray, NetworkRole, Reason
+from gearshift.runtime.types import Component, EstimateFlag, FloatArray, NetworkRole, Reason
 
+FIRMWARE = Path(__file__).parents[3] / "firmware_bridge" / "firmware"
 ROLES = tuple(NetworkRole)
 NETWORKS = BoardNetworks(small=0, large=1, aux=2)
 ODD = (np.nan, np.inf, -np.inf, 1e38, -1e38, 1e18, 9e17, 0.0, -0.0, 1e-40)
 """What a corrupt or extreme network says."""
-FLAG_BITS = 4
-
 FRAMES = 40
 STEP_NS = 50_000_000
 STEP_S = float(np.float32(STEP_NS) * np.float32(1e-9))
@@ -302,5 +306,28 @@ def test_every_policy_chooses_both_ways(core: Any, policy: str) -> None:
 
 
 def test_the_numbers_of_the_codes_are_those_of_python(core: Any) -> None:
+    """What goes over the wire as a number; a portable policy that the firmware lacks fails here."""
     assert [core.policy_name(code) for code in range(len(POLICIES))] == list(POLICIES)
-    assert all(find_policy(name).portable for name in POLICIES)
+    assert {name for name in BUILT_IN if find_policy(name).portable} == set(POLICIES)
+    assert set(COMBINATIONS) == set(Combination)
+    assert set(FILTER_NAMES) == set(FILTERS)
+    assert set(GAINS) == set(DEFAULT_GAINS)
+
+
+def test_the_numbers_of_the_header_are_those_of_python() -> None:
+    header = (FIRMWARE / "include" / "gearshift" / "policy.h").read_text()
+    numbers = {name: int(value) for name, value in re.findall(r"(GS_\w+) = (\d+)", header)}
+
+    def named(prefix: str) -> dict[str, int]:
+        return {
+            name.removeprefix(prefix).lower().replace("_", "-"): value
+            for name, value in numbers.items()
+            if name.startswith(prefix)
+        }
+
+    assert named("GS_REASON_") == {str(reason): code for reason, code in REASON_CODE.items()}
+    assert named("GS_ROLE_") == {str(role): i for i, role in enumerate(ROLES)} | {"none": 255}
+    flags = {str(flag.name).lower(): flag.value for flag in EstimateFlag}
+    assert named("GS_FLAG_") == flags
+    codes = {name: code for code, name in enumerate(POLICIES)}
+    assert named("GS_POLICY_") == codes | {"count": len(POLICIES)}
