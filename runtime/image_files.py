@@ -33,8 +33,11 @@ def read_image(path: Path, where: str) -> NDArray[Any]:
     return decode_image(data, f"{where}: {path.name}" if where != str(path) else where)
 
 
-def decode_image(data: NDArray[np.uint8], where: str) -> NDArray[Any]:
-    """A compressed image of any kind that OpenCV knows; raises RecordingError."""
+def decode_image(data: NDArray[np.uint8], where: str, *, luma: bool = False) -> NDArray[Any]:
+    """A compressed image of any kind that OpenCV knows; raises RecordingError.
+
+    luma: only that, in 8 bits, which of a JPEG costs less.
+    """
     cv2 = load_opencv()
     tail = data[-_TAIL:].tobytes().rstrip(b"\x00")
     for head, end in _ENDS.items():
@@ -43,7 +46,8 @@ def decode_image(data: NDArray[np.uint8], where: str) -> NDArray[Any]:
             raise RecordingError(f"{where} is cut short")
     try:
         # Unchanged, so that 16 bits are not cut to 8 and grey is not made of grey.
-        image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+        flags = cv2.IMREAD_GRAYSCALE if luma else cv2.IMREAD_UNCHANGED
+        image = cv2.imdecode(data, flags) if data.size else None
     except cv2.error as error:
         raise RecordingError(f"{where} is no image that can be read ({error.err})") from error
     if image is None:

@@ -19,7 +19,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from gearshift.runtime.errors import ConfigurationError, FrameError, SourceError
+from gearshift.runtime.errors import ConfigurationError, FrameError, RecordingError, SourceError
+from gearshift.runtime.image_files import decode_image
 from gearshift.runtime.opencv import load_opencv, to_grey
 from gearshift.runtime.plugins import advice
 from gearshift.runtime.source import SourcePlugin
@@ -131,7 +132,8 @@ class V4l2Source:
         except SourceError:
             capture.release()
             raise
-        rate = float(capture.get(cv2.CAP_PROP_FPS))
+        # Of a network stream FFmpeg makes a rate up where the stream names none.
+        rate = 0.0 if self._network else float(capture.get(cv2.CAP_PROP_FPS))
         known = math.isfinite(rate) and 0 < rate <= 1000
         self._rate_hz = rate if known else self._options.rate_hz
         self._grabber = _Grabber(cv2, capture, self._name, stamped=not self._network)
@@ -192,11 +194,10 @@ class V4l2Source:
         """
         where = f"{self._name}, frame {sequence}"
         if pixels.ndim == 2 and pixels.shape[0] == 1:
-            cv2 = load_opencv()
-            image = cv2.imdecode(pixels[0], cv2.IMREAD_GRAYSCALE)
-            if image is None:
-                raise FrameError(f"{where}: a JPEG image that cannot be decoded")
-            return np.asarray(image, dtype=np.uint8)
+            try:
+                return np.asarray(decode_image(pixels[0], where, luma=True), dtype=np.uint8)
+            except RecordingError as error:
+                raise FrameError(str(error)) from error
         return to_grey(pixels, where)
 
     def _reason(self) -> str:

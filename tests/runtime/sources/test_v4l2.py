@@ -118,8 +118,13 @@ def test_undecoded_frames() -> None:
     source = make("/dev/video0")
     content = np.frombuffer(jpeg(3), np.uint8)[None]
     assert abs(int(source.decode(content, 1).mean()) - 80) <= 1
-    with pytest.raises(FrameError, match="frame 7: a JPEG image that cannot be decoded"):
-        source.decode(content[:, :40], 7)
+    for torn in (40, content.shape[1] - 30):
+        with pytest.raises(FrameError, match="frame 7 is cut short"):
+            source.decode(content[:, :torn], 7)
+    padded = np.concatenate([content, np.zeros((1, 512), np.uint8)], axis=1)
+    assert np.array_equal(source.decode(padded, 1), source.decode(content, 1))
+    with pytest.raises(FrameError, match="frame 8 is no image"):
+        source.decode(np.zeros((1, 900), np.uint8), 8)
     yuyv = np.random.default_rng(0).integers(0, 256, (48, 64, 2), dtype=np.uint8)
     assert np.array_equal(source.decode(yuyv, 1), yuyv[..., 0])
     assert source.decode(yuyv, 1).flags.c_contiguous
