@@ -37,10 +37,8 @@ void gs_cluster_run(void (*entry)(void *), void *argument)
 
 static void parallel(void *context, gs_work work, void *argument, uint32_t cores)
 {
-    /* Static: cluster cores do not see the controller's stack where that lies in its own memory. */
-    static team self;
+    team self = {work, argument, cores};
     (void)context;
-    self = (team){work, argument, cores};
     gs_cluster_run(on_first_core, &self);
 }
 

@@ -1,4 +1,5 @@
-/* The cluster's eight cores behind gs_machine. */
+/* The cluster's eight cores behind gs_machine. They see the controller's memories, its stack among
+ * them, as the SDK's own examples have it. */
 #ifndef GEARSHIFT_GAP8_CLUSTER_H
 #define GEARSHIFT_GAP8_CLUSTER_H
 
