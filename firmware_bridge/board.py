@@ -420,7 +420,8 @@ class Board:
         while not self._closing.is_set():
             try:
                 self._connect(port)
-            except (LinkError, ConfigurationError) as error:
+            except Exception as error:
+                # Whatever opening a port that comes and goes may raise, it is tried again.
                 logger.debug("the board is still away: %s", error)
                 port = None
                 self._closing.wait(RETRY_S)

@@ -184,6 +184,10 @@ class BoardEngine:
         np.multiply(outputs, self._scale, out=self._output, casting="same_kind")
         return self._output
 
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until a link that is down is up again; whether it is."""
+        return self._shared is not None and self._shared.board.wait(timeout_s)
+
     def close(self) -> None:
         """See `Engine.close`."""
         if self._shared is not None:

@@ -38,7 +38,7 @@ HANG_S = 0.5
 """By so much a call may overstay its time-out before it counts as hanging: a loaded computer."""
 CLEAN_SHARE = 0.02
 """Of the frames, without faults, before and after, to compare the rate with."""
-CLEAN_FEWEST = 200
+CLEAN_FEWEST = 50
 
 
 @dataclass(frozen=True, slots=True)
