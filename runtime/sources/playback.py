@@ -95,6 +95,7 @@ class Playback:
         self._clip: Clip | None = None
         self._timeline: Generator[tuple[int, Moment], None, None] | None = None
         self._waiting: tuple[int, Moment] | None = None
+        self._following: tuple[int, Moment] | None = None
         self._origin_ns: int | None = None
         self._ended = False
 
@@ -169,23 +170,26 @@ class Playback:
         timeline, self._timeline = self._timeline, None
         if timeline is not None:
             timeline.close()
-        self._clip = self._waiting = None
+        self._clip = self._waiting = self._following = None
 
     def _catch_up(self, origin_ns: int) -> None:
         """Skip to the newest frame whose time has come, as a camera would have by now."""
         period_ns = round(1e9 / (self.rate_hz or _USUAL_HZ))
         while self._waiting is not None:
-            if time.monotonic_ns() - origin_ns - self._waiting[0] < period_ns:
-                return
+            since_ns = time.monotonic_ns() - origin_ns
+            if since_ns - self._waiting[0] < period_ns:
+                return  # too fresh for the next one to be due, which need not be decoded yet
             newer = self._next()
-            if newer is None:
+            if newer is None or newer[0] > since_ns:
+                self._following = newer
                 return
             self._waiting = newer
 
     def _next(self) -> tuple[int, Moment] | None:
         """The next frame with its time from the first one [ns]; None after the last."""
-        if self._timeline is None or self._ended:
-            return None
+        following, self._following = self._following, None
+        if following is not None or self._timeline is None or self._ended:
+            return following
         try:
             following = next(self._timeline, None)
         except RecordingError as error:

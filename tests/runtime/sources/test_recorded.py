@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gearshift.runtime.errors import ConfigurationError, FrameError, SourceError
+from gearshift.runtime.recording import RecordingWriter
 from gearshift.runtime.source import Source, SourceEnded, find_source
 from gearshift.runtime.source_conformance import (
     SourceCheck,
@@ -103,6 +104,25 @@ def test_a_late_reader_misses_frames_and_gets_the_newest(recording: Path) -> Non
     missed = second.sequence - first.sequence - 1
     assert missed >= 3
     assert index_of(second.image) == second.sequence - 7
+
+
+def test_a_late_reader_is_not_given_frames_before_their_time(tmp_path: Path) -> None:
+    """After a pause in the recording the next frame is still to come, however late one is."""
+    path = tmp_path / "paused.mcap"
+    stamps = [0, 10, 20, 30, 40, 50, 60, 60_000, 60_010]
+    with RecordingWriter(path, camera=CAMERA) as writer:
+        for i, stamp in enumerate(stamps):
+            writer.write_frame(Frame(picture(i), 10**9 + stamp * 10**6, i, "test", CAMERA))
+    source = make("recording", path)
+    source.open()
+    assert source.read(1.0) is not None
+    time.sleep(0.12)
+    late = source.read(1.0)
+    assert late is not None
+    assert late.sequence == 6
+    for _ in range(3):
+        assert source.read(0.01) is None
+    source.close()
 
 
 def test_start_loop_and_rate(clip: tuple[str, Path]) -> None:
