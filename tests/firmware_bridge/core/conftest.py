@@ -188,6 +188,21 @@ class Core:
         )
         return status, results
 
+    def misuse(self, good: bytes, bad: bytes) -> tuple[list[str], bool]:
+        """What an unconfigured loop answers to a frame and a threshold, then to a good
+        configuration, a NaN threshold and a bad configuration; whether the good one held."""
+        status, held = (ctypes.c_int * 5)(), ctypes.c_int()
+        aligned = [ctypes.create_string_buffer(content, len(content)) for content in (good, bad)]
+        self._library.driver_misuse(
+            aligned[0],
+            ctypes.c_size_t(len(good)),
+            aligned[1],
+            ctypes.c_size_t(len(bad)),
+            status,
+            ctypes.byref(held),
+        )
+        return [self.status_text(code) for code in status], bool(held.value)
+
     def policy_name(self, code: int) -> str:
         """The name in the core's table."""
         return str(self._library.driver_policy_name(code).decode())

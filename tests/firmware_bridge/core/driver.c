@@ -236,6 +236,49 @@ int driver_fly(const uint8_t *configuration, size_t length, uint32_t n, uint32_t
     return status;
 }
 
+/* What the loop answers when it is misused: before it is configured, to a NaN threshold, and to a
+ * second configuration that it must not take over. `held`: whether it went on with the first. */
+void driver_misuse(const uint8_t *good, size_t good_length, const uint8_t *bad, size_t bad_length,
+                   int status[5], int *held)
+{
+    flight self = {.tick = 1};
+    static const float says[GS_MAX_OUTPUTS];
+    static const uint8_t works[1];
+    static const int64_t at_once[1];
+    engine_context contexts[3];
+    gs_engine engines[3];
+    gs_configuration wanted;
+    gs_configuration_open(good, good_length, &wanted);
+    for (int role = 0; role < 3; role++) {
+        uint32_t k = role == GS_ROLE_AUX ? wanted.classes : wanted.components;
+        self.scripts[role] = (script){says, works, at_once, k};
+        contexts[role] = (engine_context){&self, role};
+        engines[role] = (gs_engine){
+            .run = run_script,
+            .context = &contexts[role],
+            .height = 1,
+            .width = 1,
+            .outputs = k,
+            .angular = role == GS_ROLE_AUX ? 0 : wanted.angular,
+            .kind = role == GS_ROLE_AUX ? GS_NETWORK_LOCALISER : GS_NETWORK_REGRESSION,
+        };
+    }
+    static gs_scheduler scheduler;
+    memset(&scheduler, 0, sizeof scheduler);
+    gs_clock clock = {.now_ns = scripted_now, .context = &self};
+    gs_estimate first, second;
+    uint8_t pixel = 0;
+    status[0] = gs_scheduler_process(&scheduler, &pixel, 0, &first);
+    status[1] = gs_scheduler_set_threshold(&scheduler, 1.0f);
+    status[2] = gs_scheduler_configure(&scheduler, good, good_length, engines, 3, clock);
+    gs_scheduler_process(&scheduler, &pixel, 0, &first);
+    status[3] = gs_scheduler_set_threshold(&scheduler, GS_NAN);
+    status[4] = gs_scheduler_configure(&scheduler, bad, bad_length, engines, 3, clock);
+    gs_scheduler_process(&scheduler, &pixel, 1, &second);
+    *held = first.reason == GS_REASON_FIRST_FRAME && second.reason != GS_REASON_FIRST_FRAME &&
+            second.threshold == first.threshold;
+}
+
 const char *driver_policy_name(int code)
 {
     return gs_policy_of((gs_policy_code)code)->name;

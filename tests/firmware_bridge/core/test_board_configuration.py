@@ -187,3 +187,18 @@ def test_an_uncalibrated_ensemble_flies_without_deviations(core: Any) -> None:
     assert status_of(core, configuration.pack()) == 0
     with pytest.raises(ConfigurationError, match="calibrate the ensemble"):
         plain(calibration=Calibration.from_components(components), combination=Combination.FUSION)
+
+
+def test_a_refused_configuration_changes_nothing(core: Any) -> None:
+    good, bad = plain("op").pack(), bytearray(plain("every").pack())
+    struct.pack_into("<B", bad, 17, 9)
+    statuses, held = core.misuse(good, signed(bad))
+    assert statuses == [
+        "not configured",
+        "not configured",
+        "ok",
+        "a value outside its range",
+        "no such network",
+    ]
+    assert held
+    assert core.misuse(good, good) == ([*statuses[:4], "ok"], False)
