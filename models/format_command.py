@@ -122,6 +122,13 @@ def register_export(formats: Parsers) -> None:
     )
     gap8.add_argument("--frame", type=Path, metavar="PNG", help="the golden input")
     gap8.add_argument(
+        "--shift",
+        type=int,
+        metavar="BITS",
+        help="that requantisation drops, where the board's code takes other than DORY's usual 24: "
+        "with 32 the integers follow the int8 network more closely",
+    )
+    gap8.add_argument(
         "--data", type=Path, metavar="DIR", help="recordings of one split to measure errors on"
     )
     gap8.set_defaults(run=_export_gap8)
@@ -216,15 +223,19 @@ def _export_gap8(args: argparse.Namespace) -> int:
     from gearshift.models.inference import find_model
     from gearshift.models.png_frames import read_frame
     from gearshift.runtime.errors import ConfigurationError
+    from gearshift.runtime.integer_network import SHIFT
 
     if args.into_zoo:
+        if args.shift is not None:
+            raise ConfigurationError("--shift is for folders of your own; the zoo's forms have 24")
         return _integers_into_zoo(args.zoo, args.names)
     if not args.names:
         raise ConfigurationError("name the networks to export, or give --into-zoo for all")
     for name in args.names:
         model = find_model(name, args.zoo)
         content = model if isinstance(model, bytes) else _bytes(model)
-        network = integers_of_onnx(content, name)
+        shift = SHIFT if args.shift is None else args.shift
+        network = integers_of_onnx(content, name, shift=shift)
         described = network.network
         if args.frame is not None:
             image = read_frame(args.frame)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gearshift.models.agreement import agreement
 from gearshift.models.dataset import load_dataset
 from gearshift.models.evaluation import relative_loss, scores
 from gearshift.models.folding import FoldedNetwork
@@ -28,10 +29,15 @@ def quantise_to_integers(
 
 
 def measure_integers(network: IntegerNetwork, int8: bytes, folder: Path) -> str:
-    """One line: errors of the int8 model and of its integer network on a folder of recordings."""
+    """One line: errors of the int8 model and of its integer network on a folder of recordings, and
+    how far apart their outputs are."""
     data = load_dataset(folder)
-    before = scores(run_frames(int8, data.images), data)
-    after = scores(run_integer_frames(network, data.images), data)
+    reference, outputs = run_frames(int8, data.images), run_integer_frames(network, data.images)
+    before, after = scores(reference, data), scores(outputs, data)
     shown = ", ".join(f"{key} {before[key]:.4f} -> {after[key]:.4f}" for key in before)
     loss = 100 * relative_loss(before, after)
-    return f"{folder}, int8 ONNX -> integers: {shown} ({loss:+.2f} %, {len(data)} frames)"
+    found = agreement(reference, outputs)
+    apart = (
+        f"outputs {found.mean.mean():.3f} LSB apart in the mean, {found.largest.max():.2f} at most"
+    )
+    return f"{folder}, int8 ONNX -> integers: {shown} ({loss:+.2f} %, {len(data)} frames); {apart}"

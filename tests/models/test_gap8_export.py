@@ -143,6 +143,27 @@ def test_export_then_import_is_the_identity(architecture: Architecture, seed: in
         assert len(list(again.iterdir())) == len(list(folder.iterdir()))
 
 
+def test_a_larger_shift_has_a_finer_kappa() -> None:
+    content = int8_content()
+    usual, fine = (integers_of_onnx(content, "small", shift=shift) for shift in (24, 40))
+    coarser = 0
+    for one, two in zip(usual.layers, fine.layers, strict=True):
+        if one.kappa.size:
+            assert (one.geometry.shift, two.geometry.shift) == (24, 40)
+            distance = np.abs(one.kappa - two.kappa / 2**16)
+            assert distance.max() <= 0.5 + 2**-17
+            coarser += np.count_nonzero(distance)
+            assert np.abs(one.lambda_ - two.lambda_ / 2**16).max() <= 1
+    assert coarser
+    expected = run_frames(content, frames(32))
+    near, nearer = (
+        np.abs(run_integer_frames(network, frames(32)) - expected) for network in (usual, fine)
+    )
+    assert nearer.max() <= near.max()
+    with pytest.raises(NetworkError, match="int64"):
+        integers_of_onnx(content, "small", shift=58)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_the_integers_follow_the_int8_graph(seed: int) -> None:
     content = int8_content(seed)
@@ -310,7 +331,8 @@ def test_errors_are_measured_on_recordings(flights: Path) -> None:
     assert isinstance(content, bytes)
     line = measure_integers(integers_of_onnx(content, "F2"), content, flights / "val")
     assert "int8 ONNX -> integers: x " in line
-    assert line.endswith("32 frames)")
+    assert "32 frames); outputs " in line
+    assert line.endswith(" at most")
 
 
 def test_the_golden_image_is_the_same_everywhere() -> None:
