@@ -100,8 +100,9 @@ class Turn:
 class Board:
     """A connected board; thread-safe, one call at a time.
 
-    open_port: opens the line, default `PortFinder(address).open`. Raises LinkError when no board
-    answers within `connect_s`, ConfigurationError or MissingExtraError when none ever can.
+    open_port: opens the line, default `PortFinder(address).open`. repeats: off, nothing reaches the
+    board while it computes, for counting; then a lost byte costs a time-out. Raises LinkError when
+    no board answers within `connect_s`, ConfigurationError or MissingExtraError when none ever can.
     """
 
     def __init__(
@@ -110,8 +111,10 @@ class Board:
         open_port: OpenPort | None = None,
         *,
         connect_s: float = CONNECT_S,
+        repeats: bool = True,
     ) -> None:
         self.address = address
+        self._repeats = repeats
         self.counts = BoardCounts()
         self._open_port = open_port or PortFinder(address).open
         self._lock = threading.RLock()
@@ -440,6 +443,7 @@ class Board:
                 port,
                 self.address.line_rate,
                 HANDSHAKE_S,
+                self._repeats,
                 counts=self.counts.channel,
                 parser=Parser(self.counts.parser),
             )

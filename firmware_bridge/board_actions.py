@@ -239,7 +239,7 @@ def profile(options: argparse.Namespace, target: Target) -> int:
     if options.instructions:
         # Counting every instruction, QEMU takes seconds for a large network.
         address = replace(target.address, timeout_s=max(target.address.timeout_s, ICOUNT_TIMEOUT_S))
-        with replace(target, address=address).connect() as board:
+        with replace(target, address=address).connect(repeats=False) as board:
             networks = count_networks(board, options.runs)
             policies = {}
             if options.policies is not None:

@@ -105,7 +105,7 @@ def _add_bench(actions: Parsers) -> None:
     parser = _add(actions, "bench", text, "gearshift board bench posix --baud 1000000 3000000")
     _add_target(parser)
     parser.add_argument("--baud", type=int, nargs="+", default=[1_000_000, 3_000_000], metavar="N")
-    parser.add_argument("--frames", type=int, default=100, help="per rate (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=200, help="per rate (default: %(default)s)")
     parser.add_argument("--run", dest="runs", metavar="NAME", help="network (default: the fastest)")
     _add_networks(parser)
     _add_json(parser)

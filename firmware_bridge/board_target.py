@@ -39,9 +39,9 @@ class Target:
     networks: tuple[IntegerNetwork, ...]
     emulator: Emulator | None = None
 
-    def connect(self) -> Board:
-        """Raises what opening a `Board` does."""
-        return Board(self.address, self.open_port)
+    def connect(self, *, repeats: bool = True) -> Board:
+        """See `Board`, which says what it raises."""
+        return Board(self.address, self.open_port, repeats=repeats)
 
     def known(self, board: Board) -> dict[int, IntegerNetwork]:
         """The networks that both sides have, by the board's number; raises NetworkError when there

@@ -139,6 +139,7 @@ def _kind(type_: Type, length: int) -> str:
 @dataclass(slots=True, eq=False)
 class Channel:
     """The session of one `hello`. Not thread-safe. line_rate: bytes per second, for first guesses.
+    repeats: whether a command that nothing answers goes again before its time-out.
 
     Raises LinkError when nobody answers within `timeout_s` or what answers is no such board.
     """
@@ -146,6 +147,7 @@ class Channel:
     port: Port
     line_rate: float
     timeout_s: float = 1.0
+    repeats: bool = True
     clock: Clock = time.monotonic
     counts: ChannelCounts = field(default_factory=ChannelCounts)
     parser: Parser = field(default_factory=Parser)
@@ -225,7 +227,9 @@ class Channel:
         if self._open:
             oldest = next(iter(self._open.values()))
             soonest = min(ticket.deadline for ticket in self._open.values())
-            wake = min(until, soonest, self._progress + oldest.patience)
+            wake = min(until, soonest)
+            if self.repeats:
+                wake = min(wake, self._progress + oldest.patience)
         for message in self.parser.feed(self._get(wake - now)):
             self._take(message)
         if self._over is not None:
@@ -360,7 +364,7 @@ class Channel:
             if now >= ticket.deadline:
                 self.counts.timed_out += 1
                 self._drop(ticket, self._gave_up(ticket.type))
-        if not self._open:
+        if not self._open or not self.repeats:
             return
         oldest = next(iter(self._open.values()))
         if now < self._progress + oldest.patience:

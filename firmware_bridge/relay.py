@@ -22,7 +22,7 @@ from gearshift.runtime.errors import LinkError
 POLL_S = 0.05
 PORTION = 512
 """Bytes that travel at a time on a paced line: 1.7 ms at 3 Mbaud."""
-SLACK_S = 0.05
+SLACK_S = 0.02
 """A relay that was woken late catches up by so much at most: a real line does not wait for a busy
 computer. Over longer times the rate is never exceeded."""
 
