@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -14,7 +12,7 @@ import numpy as np
 from gearshift.runtime.engine import Engine
 from gearshift.runtime.ensemble import Ensemble
 from gearshift.runtime.flight.budget import Budget, ThresholdController
-from gearshift.runtime.flight.conduct import SWITCH_INTERVAL_S
+from gearshift.runtime.flight.conduct import keep_for_the_flight, prepare_process
 from gearshift.runtime.flight.outbox import NamedSink
 from gearshift.runtime.flight.pipeline import Flight, FlightLimits, Observer, guarded
 from gearshift.runtime.flight.setup import warm_up
@@ -111,6 +109,7 @@ def bench_flight(
 ) -> Flight:
     """The real pipeline with JSON lines and a recording in `folder`, as `gearshift run` sets it
     up."""
+    prepare_process()
     warm_up(ensemble)
     scheduler = Scheduler(
         guarded(ensemble), OP, 0.0, replay=not source.live, clock=time.monotonic_ns
@@ -130,7 +129,6 @@ def bench_flight(
         start_unix_ns=time.time_ns(),
         start_monotonic_ns=time.monotonic_ns(),
     )
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
     flight = Flight(
         source,
         scheduler,
@@ -141,8 +139,7 @@ def bench_flight(
         controller=ThresholdController(Budget(large_share=LARGE_SHARE), 0.0),
         observer=observe,
     )
-    gc.collect()
-    gc.freeze()
+    keep_for_the_flight()
     return flight
 
 

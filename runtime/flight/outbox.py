@@ -171,15 +171,18 @@ class Outbox:
         self._problem_lasts = False
 
     def _fails(self, error: Exception) -> None:
-        """Log a change, not every attempt."""
+        """Log a change, not every attempt, and not what keeps the flight from starting: that is
+        raised."""
         self.counts.errors += 1
-        if not self._opened.is_set() and isinstance(error, GearshiftError):
+        opening = not self._opened.is_set()
+        if opening and isinstance(error, GearshiftError):
             self._opening_error = error
-        elif not self._opened.is_set():
+        elif opening:
             self._opening_error = SinkError(f"sink {self.name}: {error}")
         self._problem_lasts = bool(self._problem)
-        if not self._problem:
-            known = isinstance(error, GearshiftError | OSError)
+        known = isinstance(error, GearshiftError | OSError)
+        raised = known and opening and self._named.required
+        if not self._problem and not raised:
             logger.warning("sink %s failed: %s", self.name, error, exc_info=not known)
         self._problem = str(error) or type(error).__name__
 

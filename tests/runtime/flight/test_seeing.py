@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import os
+import re
 import socket
 import urllib.error
 import urllib.request
@@ -29,6 +30,7 @@ from gearshift.runtime.sink import FlightState
 
 from .conftest import FaultySink, MakeRig
 
+ONBOARD = Path(__file__).parents[3] / "docs" / "onboard.md"
 FLOWN = Path(__file__).parents[3] / "sim" / "data" / "recordings" / "val-05000.mcap"
 
 
@@ -61,6 +63,8 @@ def test_prometheus_reads_the_metrics(make_rig: MakeRig) -> None:
         assert metrics["gearshift_inference_frames"][("estimates",)] >= 10
         assert metrics["gearshift_capture_frames"][("frames",)] >= 10
         assert metrics["gearshift_sink_reports"][("list", "written")] >= 10
+        documented = re.findall(r"`gearshift_(\w+?)(?:_total)?(?:\{|`)", ONBOARD.read_text())
+        assert {f"gearshift_{name}" for name in documented} == set(metrics)
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(f"http://{ADDRESS}:{server.port}/", timeout=20)
     finally:
