@@ -212,9 +212,9 @@ def _solve(
 def _solve_fisheye(
     cv2: Any, points: Sequence[Corners], views: Sequence[Corners], size: tuple[int, int]
 ) -> _Solution:
-    flags = cv2.CALIB_RECOMPUTE_EXTRINSIC | cv2.CALIB_FIX_SKEW
-    if hasattr(cv2.fisheye, "CALIB_FIX_SKEW"):  # OpenCV 4 has other numbers for a fisheye's flags
-        flags = cv2.fisheye.CALIB_RECOMPUTE_EXTRINSIC | cv2.fisheye.CALIB_FIX_SKEW
+    # OpenCV 4 has numbers of its own for a fisheye's flags.
+    names = cv2.fisheye if hasattr(cv2.fisheye, "CALIB_FIX_SKEW") else cv2
+    flags = names.CALIB_RECOMPUTE_EXTRINSIC | names.CALIB_FIX_SKEW
     objects = [p.reshape(1, -1, 3).astype(np.float64) for p in points]
     images = [corners.reshape(1, -1, 2).astype(np.float64) for corners in views]
     matrix, distortion = np.zeros((3, 3)), np.zeros((4, 1))

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from gearshift.runtime.errors import FrameError, MissingExtraError
 from gearshift.runtime.types import Image
 
+_SILENT = 0
+
 
 def load_opencv() -> Any:
     """The module `cv2`; raises MissingExtraError where it is not installed.
@@ -24,7 +26,9 @@ def load_opencv() -> Any:
             "cameras, video and images need OpenCV: pip install 'gearshift[camera]'"
         ) from error
     cv2.setNumThreads(1)
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    # OpenCV 5 moved it.
+    set_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
+    set_level(_SILENT)
     return cv2
 
 
