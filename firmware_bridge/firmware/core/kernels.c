@@ -4,6 +4,23 @@
  * activation, so that a network takes the same number of instructions for every frame. */
 #include "gearshift/kernels.h"
 
+/* A target with four byte products in one instruction names a header with gs_products4. */
+#ifdef GS_PRODUCTS4
+#include GS_PRODUCTS4
+
+typedef uint32_t word __attribute__((may_alias));
+
+static inline uint32_t load_word(const void *at)
+{
+    return *(const word *)at;
+}
+
+static inline int are_words(const void *a, const void *b, const void *weights, uint32_t size)
+{
+    return (((uintptr_t)a | (uintptr_t)b | (uintptr_t)weights | size) & 3u) == 0;
+}
+#endif
+
 /* An arithmetic shift of a negative number is left to the implementation by C11; every compiler for
  * these targets rounds down. */
 _Static_assert((int64_t)-3 >> 1 == -2, "right shifts must round down");
@@ -108,7 +125,23 @@ static inline void multiply_block(const uint8_t *restrict x0, const uint8_t *res
     const int8_t *restrict w0 = weights, *restrict w1 = w0 + size;
     const int8_t *restrict w2 = w1 + size, *restrict w3 = w2 + size;
     int32_t a0 = 0, a1 = 0, a2 = 0, a3 = 0, b0 = 0, b1 = 0, b2 = 0, b3 = 0;
-    for (uint32_t i = 0; i < size; i++) {
+    uint32_t i = 0;
+#ifdef GS_PRODUCTS4
+    for (; are_words(x0, x1, weights, size) && i < size; i += 4) {
+        uint32_t a = load_word(x0 + i), b = load_word(x1 + i);
+        uint32_t c0 = load_word(w0 + i), c1 = load_word(w1 + i);
+        uint32_t c2 = load_word(w2 + i), c3 = load_word(w3 + i);
+        a0 = gs_products4(a, c0, a0);
+        a1 = gs_products4(a, c1, a1);
+        a2 = gs_products4(a, c2, a2);
+        a3 = gs_products4(a, c3, a3);
+        b0 = gs_products4(b, c0, b0);
+        b1 = gs_products4(b, c1, b1);
+        b2 = gs_products4(b, c2, b2);
+        b3 = gs_products4(b, c3, b3);
+    }
+#endif
+    for (; i < size; i++) {
         int32_t a = x0[i], b = x1[i];
         a0 += a * w0[i];
         a1 += a * w1[i];
@@ -132,7 +165,13 @@ static inline void multiply_block(const uint8_t *restrict x0, const uint8_t *res
 static int32_t multiply(const uint8_t *restrict x, const int8_t *restrict weights, uint32_t size)
 {
     int32_t sum = 0;
-    for (uint32_t i = 0; i < size; i++) {
+    uint32_t i = 0;
+#ifdef GS_PRODUCTS4
+    for (; are_words(x, x, weights, size) && i < size; i += 4) {
+        sum = gs_products4(load_word(x + i), load_word(weights + i), sum);
+    }
+#endif
+    for (; i < size; i++) {
         sum += x[i] * weights[i];
     }
     return sum;
