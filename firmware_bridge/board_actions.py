@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from gearshift.firmware_bridge.board_bench import TARGET_RATIO, bench_board
+from gearshift.firmware_bridge.board_bench import TARGET_RATIO, bench_board, line_rates
 from gearshift.firmware_bridge.board_configuration import BoardNetworks, configure_board
 from gearshift.firmware_bridge.board_profile import (
     BoardCount,
@@ -161,6 +161,27 @@ def bench(options: argparse.Namespace, target: Target) -> int:
                 f"of it computing {line.compute_ms:.2f}; {line.repeated} repeated\n"
             )
     return 0 if all(line.met for line in result.lines) else 1
+
+
+def rates(options: argparse.Namespace) -> int:
+    """Compute what lines allow."""
+    width, _, height = options.size.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) * int(height) > 0):
+        raise ConfigurationError(f"--size {options.size} is not WIDTHxHEIGHT")
+    if min(options.baud) < 1:
+        raise ConfigurationError("--baud must be positive")
+    computed = line_rates(int(width), int(height), tuple(options.baud), options.payload)
+    if options.json:
+        _print_json({"size": options.size, "lines": [asdict(line) for line in computed]})
+        return 0
+    sys.stdout.write(
+        f"{options.size} pixels, {computed[0].line_bytes} bytes on the line, "
+        f"{100 * computed[0].ratio:.1f} % of them pixels\n"
+        f"{'baud':>9}  {'frames/s':>8}  {'ms a frame':>10}\n"
+    )
+    for line in computed:
+        sys.stdout.write(f"{line.baud:>9}  {line.frames_per_s:>8.2f}  {line.frame_ms:>10.1f}\n")
+    return 0
 
 
 def run_soak(options: argparse.Namespace, target: Target) -> int:

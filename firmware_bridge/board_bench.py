@@ -14,6 +14,13 @@ from gearshift.firmware_bridge.board_target import Target
 from gearshift.firmware_bridge.link import BITS_PER_BYTE
 from gearshift.firmware_bridge.relay import Relay
 from gearshift.firmware_bridge.transfer import Transfer
+from gearshift.firmware_bridge.wire import (
+    Message,
+    Type,
+    infer_payload,
+    to_line,
+    write_payloads,
+)
 from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.types import Image
 
@@ -75,6 +82,38 @@ def bench_board(
                 port = board.info.port
         lines.append(line)
     return BoardBench(SCHEMA_VERSION, port, name, tuple(lines))
+
+
+@dataclass(frozen=True, slots=True)
+class LineRate:
+    """What a line allows, computed. frames_per_s: pipelined. frame_ms: a frame's time on the line,
+    which a single frame takes beside the board's computing."""
+
+    baud: int
+    line_bytes: int
+    frames_per_s: float
+    frame_ms: float
+    ratio: float
+
+
+def line_rates(width: int, height: int, bauds: tuple[int, ...], limit: int) -> list[LineRate]:
+    """For frames of noise, whose encoding is about as long as that of any other; limit: the longest
+    payload that the board takes. Raises LinkError when frames do not fit it."""
+    image = np.random.default_rng(0).integers(0, 256, (height, width), dtype=np.uint8)
+    writes = write_payloads(1, 0, image.tobytes(), limit)
+    commands = [(Type.WRITE, payload) for payload in writes]
+    commands.append((Type.INFER, infer_payload(1, 0, 0)))
+    length = sum(len(to_line(Message(type_, 1, 1 << 16, data))) for type_, data in commands)
+    return [
+        LineRate(
+            baud,
+            length,
+            baud / BITS_PER_BYTE / length,
+            1e3 * length * BITS_PER_BYTE / baud,
+            image.size / length,
+        )
+        for baud in bauds
+    ]
 
 
 def _measure(

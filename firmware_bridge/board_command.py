@@ -37,6 +37,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     _add_configure(actions)
     _add_profile(actions)
     _add_bundle(actions)
+    _add_rates(actions)
 
 
 def _add(actions: Parsers, name: str, text: str, example: str) -> argparse.ArgumentParser:
@@ -185,6 +186,17 @@ def _add_bundle(actions: Parsers) -> None:
     parser.set_defaults(run=_bundle)
 
 
+def _add_rates(actions: Parsers) -> None:
+    text = "the frame rate that each baud rate allows, computed"
+    parser = _add(actions, "rates", text, "gearshift board rates --size 160x96")
+    parser.add_argument("--size", default="160x96", metavar="WxH", help="(default: %(default)s)")
+    bauds = [115_200, 230_400, 460_800, 921_600, 1_000_000, 2_000_000, 3_000_000]
+    parser.add_argument("--baud", type=int, nargs="+", default=bauds, metavar="N")
+    parser.add_argument("--payload", type=int, default=4096, help="of the board, in bytes")
+    _add_json(parser)
+    parser.set_defaults(run=_rates)
+
+
 def networks_of(options: argparse.Namespace) -> tuple[IntegerNetwork, ...]:
     """The networks that were named."""
     from gearshift.firmware_bridge.board_target import integer_networks
@@ -248,6 +260,12 @@ def _bundle(options: argparse.Namespace) -> int:
     from gearshift.firmware_bridge.board_actions import bundle
 
     return bundle(options, networks_of(options))
+
+
+def _rates(options: argparse.Namespace) -> int:
+    from gearshift.firmware_bridge.board_actions import rates
+
+    return rates(options)
 
 
 def _on_target(options: argparse.Namespace, action: Action) -> int:
