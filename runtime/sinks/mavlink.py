@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from gearshift.runtime.errors import SinkError
-from gearshift.runtime.sink import FlightInfo, FlightState, Report, SinkPlugin
+from gearshift.runtime.sink import SINKS, FlightInfo, FlightState, Report, SinkPlugin
 
 COMPONENT = 191
 """MAV_COMP_ID_ONBOARD_COMPUTER."""
@@ -55,8 +55,11 @@ class Mavlink:
         self._heartbeat_ns: int | None = None
 
     def open(self, info: FlightInfo, /) -> None:
-        """See `Sink.open`."""
-        from pymavlink.dialects.v20 import common
+        """See `Sink.open`; raises MissingExtraError without pymavlink."""
+        try:
+            from pymavlink.dialects.v20 import common
+        except ModuleNotFoundError as error:
+            SINKS.raise_missing("mavlink", error)
 
         self._dialect = common
         self.close()

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from gearshift.runtime.errors import SinkError
-from gearshift.runtime.sink import FlightInfo, Report, SinkPlugin
+from gearshift.runtime.sink import SINKS, FlightInfo, Report, SinkPlugin
 from gearshift.runtime.types import Estimate, NetworkRole
 
 NS_PER_S = 1e9
@@ -38,8 +38,11 @@ class Rerun:
         self._first_ns: int | None = None
 
     def open(self, info: FlightInfo, /) -> None:
-        """See `Sink.open`."""
-        import rerun
+        """See `Sink.open`; raises MissingExtraError without Rerun."""
+        try:
+            import rerun
+        except ModuleNotFoundError as error:
+            SINKS.raise_missing("rerun", error)
 
         self.close()
         self._rerun = rerun
