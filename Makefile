@@ -8,7 +8,7 @@ TFLITE := build/tflite-runtime
 FLIGHTS ?= flights
 PACKAGES := runtime models firmware_bridge sim
 
-.PHONY: demo test test-tflite-runtime wheels-aarch64 lint typecheck figures train clean proto
+.PHONY: demo test test-tflite-runtime test-aarch64 wheels-aarch64 lint typecheck figures train clean proto
 
 demo: $(VENV)/.installed-replay  ## run the main job on what ships with the repository
 	$(BIN)/gearshift compare --out report
@@ -37,6 +37,9 @@ typecheck: $(VENV)/.installed-dev .typing
 
 wheels-aarch64: $(VENV)/.installed-dev  ## does every wheel that flies exist for 64-bit ARM?
 	$(BIN)/python .ci/wheels.py
+
+test-aarch64: $(VENV)/.installed-dev  ## fly the lean install on emulated Raspberry Pis
+	$(BIN)/python .ci/aarch64.py
 
 figures: $(VENV)/.installed-figures  ## rebuild traces, tables, thresholds and baselines
 	$(BIN)/gearshift figures --flights $(FLIGHTS) --make-flights
