@@ -167,8 +167,8 @@ def configure_board(
         raise ConfigurationError(
             f"policy {policy.name} needs an auxiliary network, the board has none"
         )
-    if not 0 <= options.max_gap_s < math.inf:
-        raise ConfigurationError(f"max_gap_s is {options.max_gap_s}; a board needs a finite one")
+    if not options.max_gap_s >= 0:
+        raise ConfigurationError(f"max_gap_s is {options.max_gap_s}; it must be 0 seconds or more")
     if deadline_ns is not None and deadline_ns < 0:
         raise ConfigurationError(f"a deadline of {deadline_ns} ns has passed before it starts")
     n = len(calibration.components)

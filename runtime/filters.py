@@ -267,7 +267,7 @@ class FlightAnchorFilter:
         step = math.inf
         if self._time is not None:
             step = float(np.float32(time_ns - self._time) * NANOSECOND)
-        if step > self._max_gap:
+        if self._time is None or step > self._max_gap:
             self._bias.fill(0)
             self._bias_known = False
             self._velocity.fill(0)

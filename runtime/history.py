@@ -197,7 +197,7 @@ class FlightHistory:
         if before is not None:
             age = float(np.float32(time_ns - before) * NANOSECOND)
         # A gap ends the history, so what follows it has no previous output.
-        self.has_previous = age <= self._max_gap
+        self.has_previous = before is not None and age <= self._max_gap
         context.accepted, context.previous = context.previous, context.accepted
         if self.has_previous:
             context.interval[()] = age

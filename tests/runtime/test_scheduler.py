@@ -297,3 +297,16 @@ def test_two_frames_with_one_time_stamp_are_no_trouble() -> None:
             repeated = Frame(script.frames()[index].image, frame.capture_time_ns, index, "script")
             assert np.isfinite(scheduler.process(repeated).values).all()
     assert FRAME_NS > 0
+
+
+@pytest.mark.parametrize("policy", [policies.ANCHOR, policies.OP_AHEAD], ids=lambda p: p.name)
+def test_a_history_may_never_grow_old(policy: Policy) -> None:
+    """An infinite max_gap_s: no gap ends a history, and the first frame still starts one."""
+    script = Script.random(4)
+    options = PolicyOptions(max_gap_s=math.inf)
+    scheduler = Scheduler(script.ensemble(), policy, math.inf, options)
+    late = script.with_times(script.times + np.arange(4) * 10**12)
+    estimates = fly(scheduler, late)
+    assert all(np.isfinite(estimate.values).all() for estimate in estimates)
+    assert estimates[0].reason is Reason.FIRST_FRAME
+    assert {estimate.reason for estimate in estimates[2:]} == {Reason.EASY}

@@ -68,7 +68,7 @@ static gs_status check_values(const gs_configuration *configuration)
     if (policy->has_signal && gs_is_nan(configuration->threshold)) {
         return GS_BAD_VALUE;
     }
-    if (!is_finite(configuration->max_gap_s) || configuration->max_gap_s < 0 ||
+    if (!(configuration->max_gap_s >= 0) ||
         !is_finite(configuration->anchor_rate)) {
         return GS_BAD_VALUE;
     }

@@ -98,7 +98,7 @@ void gs_filter_update(gs_filter *filter, const gs_configuration *configuration, 
                       int large_ran)
 {
     float step = filter->started ? gs_elapsed_s(time_ns, filter->time) : GS_INFINITY;
-    if (step > configuration->max_gap_s) {
+    if (!filter->started || step > configuration->max_gap_s) {
         restart(filter, configuration, accepted);
     } else {
         correct(filter, configuration, step, accepted, small, large_ran);

@@ -29,7 +29,7 @@ void gs_history_update(gs_history *history, uint32_t n, float max_gap_s, int64_t
 {
     float age = history->accepted_known ? gs_elapsed_s(time_ns, history->accepted_time) : GS_INFINITY;
     /* A gap ends the history, so what follows it has no previous output. */
-    history->has_previous = age <= max_gap_s;
+    history->has_previous = history->accepted_known && age <= max_gap_s;
     history->interval = history->has_previous ? age : GS_INFINITY;
     for (uint32_t i = 0; i < n; i++) {
         history->previous[i] = history->has_previous ? history->accepted[i] : GS_NAN;

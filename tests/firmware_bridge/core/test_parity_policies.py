@@ -120,7 +120,7 @@ def cases(draw: st.DrawFn) -> Case:
         calibration=calibration_of(draw, rng, n),
         policy=policy,
         options=PolicyOptions(
-            max_gap_s=draw(st.sampled_from((0.5, STEP_S, 0.0, 1e9))),
+            max_gap_s=draw(st.sampled_from((0.5, STEP_S, 0.0, 1e9, np.inf))),
             per_second=draw(st.booleans()),
             seed=draw(st.integers(-(2**40), 2**40)),
         ),

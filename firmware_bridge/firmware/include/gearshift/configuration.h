@@ -18,7 +18,7 @@
  *     24    4   seed of `random`
  *     28    4   bit i set: component i is an angle
  *     32    4   float32 threshold; NaN for a policy without a signal
- *     36    4   float32 max_gap in seconds
+ *     36    4   float32 max_gap in seconds, may be infinite
  *     40    8   int64 deadline in ns from the start of a frame; negative: none
  *     48    4   float32 rate of `anchor`, per second
  *     52   10   rows of the gain tables: alpha_large, alpha_small, beta_large, beta_small, gamma,
