@@ -303,7 +303,9 @@ class _Reader:
         return numbers.pop()
 
     def _refused(self, node: onnx.NodeProto) -> NetworkError:
+        # Foreign graphs may leave nodes without a name, never their outputs.
         return NetworkError(
-            f"{self._where}: {node.op_type} {node.name!r} is none of the layers that can be "
-            "converted (square and depthwise convolutions, max pooling, a fully connected end)"
+            f"{self._where}: {node.op_type} {node.name or node.output[0]!r} is none of the layers "
+            "that can be converted (square and depthwise convolutions, max pooling, a fully "
+            "connected end)"
         )

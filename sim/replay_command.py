@@ -160,6 +160,20 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _check_again(options: argparse.Namespace) -> None:
+    """Refuse what would be left undone: deciding again writes nothing and has no clock."""
+    mode = "--decisions" if options.decisions else "--infer"
+    for option in ("json", "csv", "record", "profile"):
+        if getattr(options, option) is not None:
+            options.usage_error(f"--{option} does not go with {mode}, which prints what differs")
+    if options.clock != "frame":
+        options.usage_error(f"--clock {options.clock} does not go with {mode}")
+    if options.decisions and options.tolerance:
+        options.usage_error("--tolerance goes with --infer; --decisions is exact")
+    if not 0 <= options.tolerance < math.inf:
+        options.usage_error(f"--tolerance is {options.tolerance:g}, it must be 0 or more")
+
+
 def _again(options: argparse.Namespace, paths: list[Path]) -> int:
     """Decide recorded flights again and say what differs."""
     import sys
@@ -168,6 +182,7 @@ def _again(options: argparse.Namespace, paths: list[Path]) -> int:
     from gearshift.sim.recorded_flight import read_flights
     from gearshift.sim.redecide import decide_again, infer_again
 
+    _check_again(options)
     differing = 0
     for flight in read_flights(paths, allow_truncated=options.truncated):
         networks = _own_networks(options)

@@ -227,7 +227,7 @@ def _formats(options: argparse.Namespace) -> int:
 def _sample(options: argparse.Namespace) -> int:
     import sys
 
-    from gearshift.runtime.errors import ConfigurationError
+    from gearshift.runtime.errors import ConfigurationError, MissingExtraError
     from gearshift.sim.recordings.measuring import size_of
     from gearshift.sim.recordings.samples import Sample, write_sample
 
@@ -235,7 +235,15 @@ def _sample(options: argparse.Namespace) -> int:
         raise ConfigurationError(f"--frames is {options.frames}, it must be above 0")
     size = parse_size(options.size, "--size")
     assert size is not None
-    write_sample(options.format, options.output, Sample(options.frames, *size))
+    try:
+        write_sample(options.format, options.output, Sample(options.frames, *size))
+    except ModuleNotFoundError as error:
+        if error.name != "pandas":
+            raise
+        # Only writing a pickle takes pandas, so that it is in no extra.
+        raise MissingExtraError(
+            f"writing a sample of {options.format} needs pandas: pip install pandas"
+        ) from error
     sys.stdout.write(
         f"{options.output}: {options.frames} frames, {size_of(options.output):,} bytes\n"
     )

@@ -56,6 +56,20 @@ def sample_of(name: str, folder: Path, sample: Sample) -> tuple[Path, list[str]]
     return path, [option.format(labels=labels) for option in WRITERS[name].options]
 
 
+def test_a_sample_that_takes_pandas_names_it(tmp_path: Path) -> None:
+    without = "import sys; sys.modules['pandas'] = None; " + MAIN
+    done = subprocess.run(
+        [sys.executable, "-c", without, "recordings", "sample", "frontnet", str(tmp_path / "a")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "gearshift: writing a sample of frontnet needs pandas: pip install pandas\n"
+    )
+
+
 @pytest.mark.parametrize("name", WRITERS)
 def test_every_sample_converts_to_what_it_holds(tmp_path: Path, run: Run, name: str) -> None:
     sample = Sample(70)

@@ -155,6 +155,26 @@ def test_recorded_decisions_are_recomputed_exactly(world, tmp_path, capsys, poli
     assert "20 decisions made with the networks run again, 0 differ" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--decisions", "--json", "-"], "--json does not go with --decisions"),
+        (["--infer", "--record", "again.mcap"], "--record does not go with --infer"),
+        (["--infer", "--clock", "real"], "--clock real does not go with --infer"),
+        (["--decisions", "--tolerance", "0.1"], "--tolerance goes with --infer"),
+        (["--infer", "--tolerance", "-1"], "--tolerance is -1, it must be 0 or more"),
+        (["--infer", "--tolerance", "nan"], "--tolerance is nan, it must be 0 or more"),
+    ],
+)
+def test_deciding_again_refuses_what_it_would_leave_undone(
+    world, capsys, options: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        world.run("replay", str(world.flights / "known"), *options)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
 def test_trace_make_and_info(world, tmp_path, capsys) -> None:
     out = tmp_path / "t.npz"
     arguments = ["make", str(world.flights / "known"), "--zoo", str(world.zoo), "--out", str(out)]
