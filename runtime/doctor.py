@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -275,8 +276,12 @@ def _disk(folder: Path) -> Iterator[Finding]:
     """The folder that is recorded to."""
     folder = folder.expanduser()
     existing = next((p for p in (folder, *folder.absolute().parents) if p.exists()), Path("/"))
-    if not os.access(existing, os.W_OK):
-        yield failure("disk", f"{folder} may not be written to")
+    try:
+        # Trying is the only way to know: permissions say little to root, on read-only disks, ...
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        yield failure("disk", f"{folder} cannot be written to: {error.strerror}")
         return
     free = shutil.disk_usage(existing).free
     text = (

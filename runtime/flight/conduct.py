@@ -62,8 +62,9 @@ def conduct(config: FlightConfig, *, seconds: float | None = None) -> int:
     Raises GearshiftError when the flight cannot begin or its source failed for good. Leaves the
     process at once, after everything is closed, when a thread cannot be ended.
     """
-    level = getattr(logging, config.sections.log.level.upper())
-    logging.getLogger().setLevel(min(logging.getLogger().level, level))
+    root = logging.getLogger()
+    if root.level >= logging.WARNING:  # else the command line asked for more
+        root.setLevel(config.sections.log.level.upper())
     prepare_process()
     for note in check_flight(config):
         logger.warning("%s", note)
@@ -71,6 +72,7 @@ def conduct(config: FlightConfig, *, seconds: float | None = None) -> int:
     with Wakeups() as wakeups, ExitStack() as stack:
         stack.callback(supervisor.close)
         ready = build_flight(config, on_end=wakeups.end)
+        stack.callback(ready.close)
         flight = ready.flight
         keep_for_the_flight()
         stack.callback(gc.unfreeze)
@@ -87,7 +89,6 @@ def conduct(config: FlightConfig, *, seconds: float | None = None) -> int:
         finally:
             supervisor.stopping()
             clean = flight.stop()
-            ready.close()
     if flight.error is not None:
         raise flight.error
     if not clean:

@@ -173,6 +173,7 @@ class Flight:
                 outbox.wait_until_open(SINK_OPEN_S)
         except GearshiftError:
             self._stop_sinks(SINKS_STOP_S)
+            self.capture.close()
             raise
         self._start_worker()
         self._start_worker()
@@ -418,5 +419,6 @@ class Flight:
                     engine.network.name,
                     self.limits.stall_ns // 1_000_000,
                 )
+                self._busy_since_ns = 0
                 self._inferring = threading.Lock()
                 self._start_worker()

@@ -177,7 +177,9 @@ class Rig:
         return self.until(lambda r: r.state is FlightState.TRACKING)
 
     def until_lost(self) -> Report:
-        return self.until(lambda r: r.state is FlightState.LOST and r.estimate is None)
+        """The flight is lost: not only without a value for one frame."""
+        lost = FlightState.LOST
+        return self.until(lambda r: r.state is lost and self.flight.state is lost)
 
 
 def faulty(ensemble: Ensemble) -> Ensemble:
