@@ -4,7 +4,8 @@ A Debian for ARM is unpacked from its own packages, the wheels that pip would in
 computer are laid beside it, and `gearshift run` flies a shipped recording under qemu-user: as on a
 Raspberry Pi 4 (Cortex-A72, no dot-product instructions) and on a 5 (Cortex-A76, which has them).
 Then every network runs again here on the recorded frames. Needs a Debian or Ubuntu with
-`apt-get install qemu-user`; no root, no Docker, no kernel settings. Times mean nothing here.
+`apt-get install qemu-user debian-archive-keyring`; no root, container or kernel setting.
+Times mean nothing here.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from wheels import ROOT, TARGETS, Target, flying_requirements, resolve_everything
+from wheels import ROOT, TARGETS, NoWheelError, Target, flying_requirements, resolve_everything
 
 from gearshift.runtime.errors import GearshiftError
 from gearshift.runtime.recording import RecordingReader, RecordingWriter
@@ -178,19 +179,20 @@ def make_site(extras: Sequence[str], target: Target, folder: Path, wheel: Path) 
     pins = sorted(f"{w.name}=={w.version}" for w in found.values())
     digest = hashlib.sha256("\n".join(pins).encode()).hexdigest()[:16]
     site = folder / f"site-{digest}"
-    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
+    pip: tuple[str, ...] = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+    pip += ("install", "--quiet", "--no-deps")
     if not site.exists():
         part = site.with_suffix(".part")
         shutil.rmtree(part, ignore_errors=True)
         platforms = [word for name in target.platforms for word in ("--platform", name)]
         run(
-            *(*pip, "--no-deps", "--only-binary", ":all:", "--implementation", "cp"),
-            *("--python-version", target.python, *platforms, "--target", part, *pins),
+            *(*pip, "--only-binary", ":all:", "--implementation", "cp"),
+            *("--python-version", target.python, *platforms, "--target", str(part), *pins),
         )
         part.rename(site)
     for ours in (site / "gearshift", *site.glob("gearshift-*.dist-info")):
         shutil.rmtree(ours, ignore_errors=True)
-    run(*pip, "--no-deps", "--upgrade", "--target", site, wheel)
+    run(*pip, "--upgrade", "--target", site, wheel)
     return site
 
 
@@ -223,9 +225,9 @@ def fly(
         f'[recording]\nfolder = "{folder}"\n'
     )
     instructions = folder / "instructions"
+    qemu: tuple[str | Path, ...] = ("qemu-aarch64", "-cpu", board.cpu, "-L", root)
     run(
-        *("qemu-aarch64", "-cpu", board.cpu, "-d", "in_asm", "-D", instructions, "-L", root),
-        *(python, "-c", CLI, "run", configuration),
+        *(*qemu, "-d", "in_asm", "-D", instructions, python, "-c", CLI, "run", configuration),
         environment={"PYTHONPATH": str(site), "PATH": os.environ["PATH"], "HOME": str(folder)},
     )
     dot_products = count_dot_products(instructions)
@@ -301,15 +303,19 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--suite", choices=tuple(SUITES), default="bookworm")
-    parser.add_argument("--frames", type=int, default=30)
+    parser.add_argument("--frames", type=int, default=30, choices=range(1, 251), metavar="N")
     parser.add_argument("--engine", choices=ENGINES, action="append", help="default: all")
     options = parser.parse_args()
     target = SUITES[options.suite]
     folder = ROOT / "build/aarch64" / options.suite
-    for program in ("qemu-aarch64", "apt-get", "dpkg-deb"):
-        if shutil.which(program) is None:
-            sys.stderr.write(f"aarch64: there is no {program}: apt-get install qemu-user\n")
-            return 1
+    lacking = [name for name in ("qemu-aarch64", "apt-get", "dpkg-deb") if not shutil.which(name)]
+    lacking += [] if KEYRING.exists() else [str(KEYRING)]
+    if lacking:
+        sys.stderr.write(
+            f"aarch64: there is no {' and no '.join(lacking)}: on Debian or Ubuntu, "
+            "apt-get install qemu-user debian-archive-keyring\n"
+        )
+        return 1
     try:
         folder.mkdir(parents=True, exist_ok=True)
         python = make_system(options.suite, target, folder)
@@ -328,7 +334,7 @@ def main() -> int:
             "networks run again on this machine\n"
         )
         exact = compare(flights)
-    except (CheckError, GearshiftError) as error:
+    except (CheckError, NoWheelError, GearshiftError, subprocess.CalledProcessError) as error:
         sys.stderr.write(f"aarch64: {error}\n")
         return 1
     if not exact:
