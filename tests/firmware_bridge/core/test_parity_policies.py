@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,8 @@ NETWORKS = BoardNetworks(small=0, large=1, aux=2)
 ODD = (np.nan, np.inf, -np.inf, 1e38, -1e38, 1e18, 9e17, 0.0, -0.0, 1e-40)
 """What a corrupt or extreme network says."""
 FRAMES = 40
+FLIGHTS = int(os.environ.get("GEARSHIFT_PARITY_FLIGHTS", "250"))
+"""Random flights of FRAMES decisions each; more by hand, for a figure."""
 STEP_NS = 50_000_000
 STEP_S = float(np.float32(STEP_NS) * np.float32(1e-9))
 """A gap of exactly so long, in the loop's own arithmetic, is none."""
@@ -265,7 +268,7 @@ def check_same(core: Any, case: Case) -> None:
         assert theirs["presence"] == pytest.approx(presence, abs=1e-6, nan_ok=True), where
 
 
-@settings(max_examples=250)
+@settings(max_examples=FLIGHTS)
 @given(case=cases())
 def test_every_choice_and_every_value(core: Any, case: Case) -> None:
     check_same(core, case)
