@@ -6,6 +6,8 @@ import os
 import signal
 from collections import deque
 from dataclasses import replace
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,13 +23,18 @@ from gearshift.firmware_bridge.network_image import pack_bundle
 from gearshift.firmware_bridge.transfer import Transfer
 from gearshift.firmware_bridge.wire import Ability, CountKind
 from gearshift.runtime.calibration import Calibration
+from gearshift.runtime.ensemble import Ensemble
 from gearshift.runtime.errors import ConfigurationError, FrameError, LinkError
 from gearshift.runtime.integer_engine import IntegerEngine
 from gearshift.runtime.integer_network import IntegerNetwork
-from gearshift.runtime.policies import ALWAYS_SMALL, OP, RANDOM
+from gearshift.runtime.policies import ALWAYS_SMALL, ANCHOR, AUX_SM, OP, RANDOM
+from gearshift.runtime.policy import Policy
+from gearshift.runtime.recording import RecordingReader
+from gearshift.runtime.scheduler import Scheduler
 from gearshift.runtime.types import EstimateFlag, Frame, Image, NetworkRole, Reason
 
 FRAME_NS = 33_333_333
+FLIGHT = Path(__file__).parents[3] / "sim" / "data" / "recordings" / "known-05001.mcap"
 HEIGHT, WIDTH = 96, 160
 
 
@@ -270,3 +277,29 @@ def test_two_hosts_take_turns_and_notice(posix: Target) -> None:
                 first.infer(0, image)
             assert first.wait(10)
             assert np.array_equal(first.infer(0, image).outputs, expected)
+
+
+@pytest.mark.parametrize("policy", [OP, AUX_SM, ANCHOR, RANDOM], ids=lambda policy: policy.name)
+def test_the_loop_over_a_real_flight_is_the_schedulers_to_the_bit(
+    target: Target, board: Board, policy: Policy
+) -> None:
+    known = target.known(board)
+    number = {network.network.name: i for i, network in known.items()}
+    parts = BoardNetworks(number["F2"], number["F1"], number["aux"])
+    small, large, aux = (IntegerEngine(known[number[n]]) for n in ("F2", "F1", "aux"))
+    calibration = Calibration.from_components(small.network.components)
+    ensemble = Ensemble("test", small, large, aux, calibration)
+    threshold = {"op": 0.35, "aux-sm": 0.5, "anchor": 0.3, "random": 0.5}[policy.name]
+    scheduler = Scheduler(ensemble, policy, threshold)
+    loop = BoardLoop(board, parts, calibration, policy, threshold=threshold)
+    chosen = set()
+    for entry in islice(RecordingReader(FLIGHT), 0, 30):
+        there, here = loop.process(entry.frame), scheduler.process(entry.frame)
+        assert np.float32(there.values).tobytes() == np.float32(here.values).tobytes()
+        for name in ("sequence", "answered", "networks", "signal", "threshold", "reason", "flags"):
+            assert getattr(there, name) == getattr(here, name), name
+        assert there.index == here.index
+        for role, output in scheduler.outputs.items():
+            assert loop.outputs[role].tobytes() == output.tobytes()
+        chosen.add(there.answered)
+    assert chosen == {NetworkRole.SMALL, NetworkRole.LARGE}

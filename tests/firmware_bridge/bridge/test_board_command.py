@@ -63,6 +63,15 @@ def test_bench_prints_a_ratio(capsys: Capture) -> None:
     assert bench["network"] == "aux"
 
 
+def test_rates_are_those_of_the_lines_bytes(capsys: Capture) -> None:
+    assert main(["board", "rates", "--baud", "3000000", "--json"]) == 0
+    (line,) = json.loads(capsys.readouterr().out)["lines"]
+    assert line["line_bytes"] > 160 * 96
+    assert line["frames_per_s"] == pytest.approx(300_000 / line["line_bytes"])
+    assert line["ratio"] > 0.97
+    assert main(["board", "rates", "--size", "160"]) == 1
+
+
 def test_configure_and_listen_to_the_boards_camera(capsys: Capture) -> None:
     arguments = ["board", "configure", "posix", "--ensemble", "D1", "--policy", "op"]
     camera = ["--camera", str(RECORDINGS / "val-05000.mcap"), "--stream", "4"]
