@@ -107,7 +107,7 @@ uint32_t gs_answer_status_report(const gs_board *board, uint8_t *at)
     uint32_t largest = 0;
     for (uint32_t i = 0; i < board->bundle.count; i++) {
         const uint32_t needed =
-            gs_network_arena_bytes(&board->bundle.networks[i], board->machine.cores);
+            gs_machine_arena_bytes(&board->machine, &board->bundle.networks[i]);
         largest = needed > largest ? needed : largest;
     }
     writer out = {at};
@@ -135,7 +135,7 @@ uint32_t gs_answer_network(const gs_board *board, uint8_t number, uint8_t *at)
     put_u8(&out, network->grid_columns);
     put_u8(&out, network->grid_rows);
     put_u16(&out, 0);
-    put_u32(&out, gs_network_arena_bytes(network, board->machine.cores));
+    put_u32(&out, gs_machine_arena_bytes(&board->machine, network));
     put_text(&out, network->name, GS_NAME_BYTES);
     for (uint32_t i = 0; i < GS_SHA256_BYTES; i++) {
         put_u8(&out, network->sha256[i]);

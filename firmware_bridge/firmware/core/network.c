@@ -100,6 +100,23 @@ uint32_t gs_network_whole_arena_bytes(const gs_network *network, uint32_t cores)
     return arena_bytes(network, cores, 0);
 }
 
+static uint32_t core_count(const gs_machine *machine)
+{
+    return machine->cores == 0 ? 1 : machine->cores;
+}
+
+/* Whoever looks at single layers wants their outputs whole. */
+static int fuses_layers(const gs_machine *machine)
+{
+    return machine->observer == 0 && machine->override == 0;
+}
+
+uint32_t gs_machine_arena_bytes(const gs_machine *machine, const gs_network *network)
+{
+    demand need = demand_of(network, fuses_layers(machine));
+    return need.activations + (machine->scratch != 0 ? 0 : need.scratch * core_count(machine));
+}
+
 static void work(void *argument, uint32_t core)
 {
     const job *item = argument;
@@ -147,8 +164,8 @@ static gs_status run_job(const gs_network *network, const gs_machine *machine, u
 gs_status gs_network_run(const gs_network *network, const gs_machine *machine, const uint8_t *frame,
                          int32_t *outputs)
 {
-    int fuses = machine->observer == 0 && machine->override == 0;
-    uint32_t cores = machine->cores == 0 ? 1 : machine->cores;
+    int fuses = fuses_layers(machine);
+    uint32_t cores = core_count(machine);
     demand need = demand_of(network, fuses);
     uint64_t scratch_bytes = (uint64_t)need.scratch * cores;
     uint64_t in_arena = machine->scratch != 0 ? 0 : scratch_bytes;

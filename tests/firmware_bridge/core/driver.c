@@ -73,6 +73,9 @@ int driver_run(const uint8_t *image, size_t length, const uint8_t *frame, uint32
             machine.scratch = aligned_alloc(8, machine.scratch_bytes + 8);
             machine.arena_bytes -= machine.scratch_bytes;
         }
+        if (gs_machine_arena_bytes(&machine, &network) != machine.arena_bytes + missing_bytes) {
+            abort();
+        }
         uint8_t *pixels = malloc((size_t)network.height * network.width);
         memcpy(pixels, frame, (size_t)network.height * network.width);
         status = gs_network_run(&network, &machine, pixels, outputs);

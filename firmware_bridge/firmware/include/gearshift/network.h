@@ -21,8 +21,9 @@ typedef gs_status (*gs_layer_override)(void *context, const gs_network *network,
                                        const gs_layer *layer, const uint8_t *input, void *output);
 
 /* What networks run on. All zero but `arena` and `arena_bytes` is one core and portable kernels.
- * scratch: fast memory for the kernels' windows and rows; null: part of the arena. parallel: call work(argument, core) once for every core in 0..cores-1 and return when all have
- * returned. One machine serves every network, as one network runs at a time. */
+ * scratch: fast memory for the kernels' windows and rows; null: part of the arena. parallel: call
+ * work(argument, core) once for every core in 0..cores-1 and return when all have returned. One
+ * machine serves every network, as one network runs at a time. */
 typedef struct gs_machine {
     uint8_t *arena; /* aligned to 8 */
     uint32_t arena_bytes;
@@ -43,8 +44,12 @@ uint32_t gs_network_arena_bytes(const gs_network *network, uint32_t cores);
 /* Of these, how many are scratch, which a machine may have elsewhere; a multiple of 8. */
 uint32_t gs_network_scratch_bytes(const gs_network *network, uint32_t cores);
 
-/* The same as gs_network_arena_bytes for a machine with an observer or an override, which want every layer's output whole. */
+/* The same as gs_network_arena_bytes for a machine with an observer or an override, which want
+ * every layer's output whole. */
 uint32_t gs_network_whole_arena_bytes(const gs_network *network, uint32_t cores);
+
+/* Bytes of arena that the network needs on this very machine. */
+uint32_t gs_machine_arena_bytes(const gs_machine *machine, const gs_network *network);
 
 /* Run on a frame of network->height x network->width bytes, which is only read and may lie outside
  * the arena only. outputs: network->outputs int32 of the last layer. */
