@@ -54,7 +54,7 @@ def _register_views(actions: argparse._SubParsersAction[argparse.ArgumentParser]
     cost.set_defaults(run=_cost)
 
     evaluate = actions.add_parser("evaluate", help="errors on labelled flights, with intervals")
-    evaluate.add_argument("names", nargs="+", metavar="NAME", help="networks, or .onnx files")
+    evaluate.add_argument("names", nargs="+", metavar="NAME", help="networks, files or folders")
     evaluate.add_argument("--data", type=Path, required=True, metavar="DIR", help="recordings")
     evaluate.add_argument("--zoo", type=Path, metavar="DIR", help="folder of networks")
     evaluate.set_defaults(run=_evaluate)
@@ -132,7 +132,7 @@ def _register_making(actions: argparse._SubParsersAction[argparse.ArgumentParser
     register_import(actions)
 
     agree = actions.add_parser("agree", help="distance to a PULP-Frontnet checkpoint on frames")
-    agree.add_argument("names", nargs="+", metavar="NAME", help="networks, or .onnx files")
+    agree.add_argument("names", nargs="+", metavar="NAME", help="networks, files or folders")
     agree.add_argument("--reference", type=Path, required=True, metavar="CHECKPOINT")
     agree.add_argument("--frames", type=Path, required=True, metavar="DIR", help="160x96 PNG files")
     agree.add_argument("--zoo", type=Path, metavar="DIR", help="folder of networks")
@@ -184,11 +184,11 @@ def _cost(args: argparse.Namespace) -> int:
 
 def _evaluate(args: argparse.Namespace) -> int:
     from gearshift.models.dataset import load_dataset
-    from gearshift.models.inference import find_model, run_frames
+    from gearshift.models.inference import run_network
     from gearshift.models.tables import evaluation_table
 
     data = load_dataset(args.data)
-    outputs = {name: run_frames(find_model(name, args.zoo), data.images) for name in args.names}
+    outputs = {name: run_network(name, data.images, args.zoo) for name in args.names}
     _write(evaluation_table(outputs, data))
     return 0
 
@@ -196,13 +196,11 @@ def _evaluate(args: argparse.Namespace) -> int:
 def _compare(args: argparse.Namespace) -> int:
     from gearshift.models.dataset import load_dataset
     from gearshift.models.evaluation import difference
-    from gearshift.models.inference import find_model, run_frames
+    from gearshift.models.inference import run_network
     from gearshift.models.tables import difference_table
 
     data = load_dataset(args.data)
-    first, second = (
-        run_frames(find_model(name, args.zoo), data.images) for name in (args.first, args.second)
-    )
+    first, second = (run_network(name, data.images, args.zoo) for name in (args.first, args.second))
     _write(difference_table(args.first, args.second, difference(first, second, data), data))
     return 0
 
@@ -277,13 +275,13 @@ def _export(args: argparse.Namespace) -> int:
 def _agree(args: argparse.Namespace) -> int:
     from gearshift.models.catalogue import SHAPE
     from gearshift.models.frontnet_import import float_onnx, read_frontnet
-    from gearshift.models.inference import find_model, run_frames
+    from gearshift.models.inference import run_frames, run_network
     from gearshift.models.png_frames import read_frames
     from gearshift.models.tables import agreement_table
 
     frames = read_frames(args.frames, SHAPE)
     reference = run_frames(float_onnx(read_frontnet(args.reference)), frames)
-    outputs = {name: run_frames(find_model(name, args.zoo), frames) for name in args.names}
+    outputs = {name: run_network(name, frames, args.zoo) for name in args.names}
     _write(agreement_table(args.reference.stem, reference, outputs))
     return 0
 

@@ -23,7 +23,16 @@ RESAMPLES = 2000
 
 
 def absolute_errors(outputs: FloatArray, data: Dataset) -> FloatArray:
-    """(n, k) absolute errors in the components' units, angles wrapped; NaN without a person."""
+    """(n, k) absolute errors in the components' units, angles wrapped; NaN without a person.
+
+    Raises ConfigurationError when the network has another number of outputs than there is truth.
+    """
+    if outputs.shape[1] != len(data.components):
+        known = ", ".join(component.name for component in data.components)
+        raise ConfigurationError(
+            f"{data.name} has ground truth of {known}, which a network with {outputs.shape[1]} "
+            "outputs does not estimate"
+        )
     return absolute_error(outputs, data.values, angular_mask(data.components))
 
 
@@ -31,7 +40,7 @@ def scores(outputs: FloatArray, data: Dataset) -> dict[str, float]:
     """MAE per component and their sum over the scored frames; for a localiser its accuracies.
 
     A localiser's are shares: `accuracy` of all frames, `with_head` of frames with the head in view,
-    `false_present` of frames without, `false_absent` of frames with.
+    `false_present` of frames without, `false_absent` of frames with. Raises as `absolute_errors`.
     """
     if outputs.shape[1] == GRID.classes:
         return _localiser_scores(outputs, data)

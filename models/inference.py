@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,7 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from gearshift.runtime.engine import Engine
+from gearshift.runtime.engine import Engine, load_engine
 from gearshift.runtime.errors import NetworkError
 from gearshift.runtime.network import find_network
 from gearshift.runtime.types import FloatArray
@@ -55,6 +56,15 @@ def run_frames(model: Serialisable | bytes | Path, frames: NDArray[np.uint8]) ->
 def run_engine(engine: Engine, frames: NDArray[np.uint8]) -> FloatArray:
     """(n, k) outputs of an engine over frames (n, h, w); raises as `Engine.run`."""
     return np.stack([engine.run(frame).copy() for frame in frames])
+
+
+def run_network(
+    name_or_path: str, frames: NDArray[np.uint8], zoo: Path | None = None
+) -> FloatArray:
+    """(n, k) outputs of a network in any form over frames (n, h, w); raises as `load_engine` and
+    `Engine.run`."""
+    with closing(load_engine(name_or_path, zoo)) as engine:
+        return run_engine(engine, frames)
 
 
 def find_model(name: str, zoo: Path | None = None) -> bytes | Path:

@@ -14,7 +14,8 @@ from gearshift.models.dataset import Dataset
 from gearshift.models.evaluation import SUM, mae_interval, scores
 from gearshift.models.gap8 import gap8_model
 from gearshift.models.gap8_deployment import source_shape
-from gearshift.runtime.errors import NetworkError
+from gearshift.models.scoring import absolute_error, angular_mask
+from gearshift.runtime.errors import ConfigurationError, NetworkError
 from gearshift.runtime.network import find_source, read_manifest
 from gearshift.runtime.types import POSE_COMPONENTS, FloatArray
 
@@ -103,14 +104,18 @@ def difference_table(
 
 
 def agreement_table(name: str, reference: FloatArray, outputs: Mapping[str, FloatArray]) -> str:
-    """Mean absolute difference of each network from a reference, and the reference's own spread."""
+    """Mean absolute difference of each network from a reference, and the reference's own spread.
+
+    Raises ConfigurationError for a network with other outputs.
+    """
     names = [component.name for component in POSE_COMPONENTS]
     rows = []
     for network, values in outputs.items():
-        errors = np.abs(values - reference)
-        for index, component in enumerate(POSE_COMPONENTS):
-            if component.angular:
-                errors[:, index] = np.abs(np.mod(errors[:, index] + np.pi, 2 * np.pi) - np.pi)
+        if values.shape != reference.shape:
+            raise ConfigurationError(
+                f"{network} gives {values.shape[1]} numbers, {name} {', '.join(names)}"
+            )
+        errors = absolute_error(values, reference, angular_mask(POSE_COMPONENTS))
         correlation = [np.corrcoef(values[:, i], reference[:, i])[0, 1] for i in range(len(names))]
         mean = errors.mean(axis=0)
         rows.append(

@@ -6,12 +6,18 @@ import argparse
 import json
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gearshift.models import command
 from gearshift.models.catalogue import architectures, find_architecture
+from gearshift.models.dataset import load_dataset
+from gearshift.models.evaluation import scores
+from gearshift.models.tables import agreement_table
 from gearshift.models.zoo_writer import GAP8_PROFILE, gap8_profile
+from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.network import find_network, read_manifest, zoo_folder
 from gearshift.runtime.profile import read_profile
 
@@ -87,3 +93,20 @@ def test_list_shows_the_zoo(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "M1.0" in shown
     assert "* modelled" in shown
+
+
+def test_any_form_is_evaluated(flights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(zoo_folder() / "gap8" / "F2")
+    assert run("evaluate", folder, "F2", "--data", str(flights / "val")) == 0
+    integer, onnx = (line.split() for line in capsys.readouterr().out.splitlines()[1:3])
+    assert (integer[0], onnx[0]) == (folder, "F2")
+    assert float(integer[1]) == pytest.approx(float(onnx[1]), abs=0.02)
+
+
+def test_networks_with_other_outputs_are_refused(flights: Path) -> None:
+    data = load_dataset(flights / "val")
+    with pytest.raises(ConfigurationError, match="truth of x, y, z, phi, which a network with 3 o"):
+        scores(np.zeros((len(data), 3), np.float32), data)
+    four = np.zeros((5, 4), np.float32)
+    with pytest.raises(ConfigurationError, match="mine gives 3 numbers, theirs x, y, z, phi"):
+        agreement_table("theirs", four, {"mine": four[:, :3]})
