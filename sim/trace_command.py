@@ -48,6 +48,7 @@ def _make(options: argparse.Namespace) -> int:
     names = options.networks or sorted(read_manifest(options.zoo)["networks"])
     engines = load_networks(names, options.zoo, engine=options.engine)
     trace = make_trace(recordings, engines, options.split, progress_bar)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     write_trace(trace, options.out)
     size = options.out.stat().st_size / 1e6
     Console().print(

@@ -176,7 +176,7 @@ def test_deciding_again_refuses_what_it_would_leave_undone(
 
 
 def test_trace_make_and_info(world, tmp_path, capsys) -> None:
-    out = tmp_path / "t.npz"
+    out = tmp_path / "traces" / "t.npz"
     arguments = ["make", str(world.flights / "known"), "--zoo", str(world.zoo), "--out", str(out)]
     assert world.run("trace", *arguments) == 0
     assert out.read_bytes() == (world.traces / "known.npz").read_bytes()
