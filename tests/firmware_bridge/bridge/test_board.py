@@ -289,7 +289,7 @@ def test_the_loop_over_a_real_flight_is_the_schedulers_to_the_bit(
     small, large, aux = (IntegerEngine(known[number[n]]) for n in ("F2", "F1", "aux"))
     calibration = Calibration.from_components(small.network.components)
     ensemble = Ensemble("test", small, large, aux, calibration)
-    threshold = {"op": 0.35, "aux-sm": 0.5, "anchor": 0.3, "random": 0.5}[policy.name]
+    threshold = {"op": 1.5, "aux-sm": 0.5, "anchor": 0.3, "random": 0.5}[policy.name]
     scheduler = Scheduler(ensemble, policy, threshold)
     loop = BoardLoop(board, parts, calibration, policy, threshold=threshold)
     chosen = set()
