@@ -30,6 +30,8 @@ from gearshift.runtime.types import Camera, Component
 
 PREFIX = "network/"
 OLDEST_OPSET = 13
+MAX_PIXELS = 1 << 24
+"""Of a frame; a damaged size must not ask for all memory."""
 ANGULAR_UNIT = "rad"
 
 
@@ -183,6 +185,10 @@ def _image_input(model: onnx.ModelProto, where: str) -> tuple[onnx.ValueInfoProt
         shown = "x".join(str(size) if size else "?" for size in shape)
         raise NetworkError(
             f"{where}: its input is {shown}, not 1x1xHEIGHTxWIDTH (one grey image of fixed size)"
+        )
+    if shape[2] * shape[3] > MAX_PIXELS:
+        raise NetworkError(
+            f"{where}: its input of {shape[2]}x{shape[3]} is larger than {MAX_PIXELS} pixels"
         )
     return image, shape[2], shape[3]
 

@@ -16,7 +16,7 @@ from gearshift.models.gap8 import gap8_model
 from gearshift.models.gap8_deployment import source_shape
 from gearshift.models.scoring import absolute_error, angular_mask
 from gearshift.runtime.errors import ConfigurationError, NetworkError
-from gearshift.runtime.network import find_source, read_manifest
+from gearshift.runtime.network import MANIFEST_NAME, find_source, read_manifest, zoo_folder
 from gearshift.runtime.types import POSE_COMPONENTS, FloatArray
 
 SCHEMA_VERSION = 1
@@ -40,10 +40,17 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def zoo_json(zoo: Path | None) -> dict[str, Any]:
-    """The manifest's networks with their modelled cost, null where GAP8's kernels lack a layer."""
+    """The manifest's networks with their modelled cost, null where GAP8's kernels lack a layer.
+
+    Raises NetworkError for a manifest that lacks what is listed.
+    """
     model = gap8_model()
     networks = {}
     for name, entry in read_manifest(zoo)["networks"].items():
+        for key, kind in (("parameters", int), ("mac", int), ("mae", dict)):
+            if not isinstance(entry.get(key), kind):
+                place = (zoo or zoo_folder()) / MANIFEST_NAME
+                raise NetworkError(f"{place}: the entry of {name} is damaged: it has no {key}")
         try:
             cost = model.cost(source_shape(find_source(name, zoo)))
         except NetworkError:

@@ -157,6 +157,7 @@ def test_int8_stays_near() -> None:
         ({"output_kind": TensorProto.INT64}, "its output o0 is no vector of floats"),
         ({"opset": 11}, "opset 11; export it with opset 13 or newer"),
         ({"domain": "my.ops"}, "mine.onnx: "),
+        ({"shape": (1, 1, 1 << 30, 160)}, "its input of 1073741824x160 is larger than 16777216"),
         ({"bias": float("nan")}, "a plain grey image gives [nan, nan]"),
     ],
 )

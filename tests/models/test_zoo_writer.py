@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("onnx", reason="converting networks needs onnx (extra train)")
 
+from gearshift.models.tables import zoo_table
 from gearshift.models.zoo_writer import (
     ZooEntry,
     gap8_profile,
@@ -93,6 +94,15 @@ def test_the_command_fills_a_zoo(zoo: Path, capsys: pytest.CaptureFixture[str]) 
         )
     assert main(["models", "export", "gap8", "--zoo", str(zoo)]) == 1
     assert "--into-zoo" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("key", "value"), [("mae", None), ("mac", "many"), ("parameters", None)])
+def test_a_damaged_entry_is_named(zoo: Path, key: str, value: object) -> None:
+    document = json.loads((zoo / MANIFEST_NAME).read_text())
+    document["networks"]["aux"][key] = value
+    (zoo / MANIFEST_NAME).write_text(json.dumps(document))
+    with pytest.raises(NetworkError, match=rf"manifest\.json: the entry of aux .* no {key}"):
+        zoo_table(zoo)
 
 
 def test_a_profile_leaves_out_what_gap8_cannot_run(
