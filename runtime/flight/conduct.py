@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import getpass
 import logging
 import math
 import os
@@ -35,14 +36,15 @@ M_ARENA_MAX = -8
 UNIT = """\
 [Unit]
 Description=Gearshift flight ({name})
-Documentation=https://gearshift.readthedocs.io
 StartLimitIntervalSec=0
 
 [Service]
 Type=notify
+User={user}
 ExecStart={command}
 WorkingDirectory={folder}
-Restart=always
+# A camera that is not there yet, or a flight that the watchdog ended; not one that was stopped.
+Restart=on-failure
 RestartSec=1
 WatchdogSec=10
 TimeoutStopSec=5
@@ -170,12 +172,13 @@ def _leave(code: int) -> None:
 
 
 def systemd_unit(path: Path, overrides: list[str]) -> str:
-    """A unit that flies `path`."""
+    """A unit by which whoever asks for it flies `path`, from the folder that it is in."""
     words = [sys.argv[0] if sys.argv[0].startswith("/") else "gearshift", "run", str(path)]
     for assignment in overrides:
         words += ["--set", assignment]
     command = " ".join(_quoted(word) for word in words)
-    return UNIT.format(name=path.name, command=command, folder=path.parent)
+    user = os.environ.get("SUDO_USER") or getpass.getuser()
+    return UNIT.format(name=path.name, command=command, folder=path.parent, user=user)
 
 
 def _quoted(word: str) -> str:
