@@ -165,14 +165,9 @@ class BoardEngine:
     def run(self, image: Image) -> FloatArray:
         """See `Engine.run`."""
         check_image(image, self.network)
-        shared = self._shared
-        if shared is None:
-            raise EngineError("its engine is closed")
         try:
-            board = shared.board
-            if board.session != self._session:
-                self._find(board)
-            self.last = board.infer(self._number, image)
+            board, number = self.place()
+            self.last = board.infer(number, image)
         except LinkError as error:
             raise EngineError(f"{self.network.name} on {self._argument}: {error}") from error
         outputs = self.last.outputs
@@ -183,6 +178,15 @@ class BoardEngine:
             )
         np.multiply(outputs, self._scale, out=self._output, casting="same_kind")
         return self._output
+
+    def place(self) -> tuple[Board, int]:
+        """The board that it runs on, and its number there; raises LinkError, EngineError."""
+        if self._shared is None:
+            raise EngineError("its engine is closed")
+        board = self._shared.board
+        if board.session != self._session:
+            self._find(board)
+        return board, self._number
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until a link that is down is up again; whether it is."""

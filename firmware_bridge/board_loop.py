@@ -13,14 +13,18 @@ from collections.abc import Mapping
 
 from gearshift.firmware_bridge.board import Board, Turn
 from gearshift.firmware_bridge.board_configuration import BoardNetworks, configure_board
+from gearshift.firmware_bridge.board_engine import BoardEngine
 from gearshift.firmware_bridge.wire import BoardEstimate
 from gearshift.runtime.calibration import Calibration
 from gearshift.runtime.combination import Combination
-from gearshift.runtime.errors import FrameError, LinkError
+from gearshift.runtime.ensemble import Ensemble
+from gearshift.runtime.errors import ConfigurationError, FrameError, LinkError
+from gearshift.runtime.flight_description import SchedulerSettings
 from gearshift.runtime.policy import Policy, PolicyOptions
 from gearshift.runtime.scheduler import Clock
 from gearshift.runtime.selection import REASONS
 from gearshift.runtime.types import (
+    Component,
     Estimate,
     EstimateFlag,
     FloatArray,
@@ -90,6 +94,11 @@ class BoardLoop:
     def threshold(self) -> float:
         """The threshold in use; NaN for a policy without one."""
         return self._threshold
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """What its estimates say."""
+        return self._components
 
     @property
     def outputs(self) -> Mapping[NetworkRole, FloatArray]:
@@ -195,3 +204,42 @@ class BoardLoop:
             logger.warning("the board's loop works again")
         else:
             logger.warning("the board's loop failed: %s", error)
+
+
+def loop_of_ensemble(
+    ensemble: Ensemble, policy: Policy, settings: SchedulerSettings, *, replay: bool = False
+) -> BoardLoop:
+    """The loop on the board that runs all of an ensemble's networks (engines `board:ADDRESS`).
+
+    Raises ConfigurationError when they are not all on one board, and what `BoardLoop` does.
+    """
+    numbers: dict[NetworkRole, int] = {}
+    boards = []
+    for role in NetworkRole:
+        engine = ensemble.engine(role)
+        if engine is None:
+            continue
+        if not isinstance(engine, BoardEngine):
+            raise ConfigurationError(
+                f"{role} network {engine.network.name} is not on a board; the loop needs all of "
+                f"{ensemble.name} there: --engine board:ADDRESS"
+            )
+        board, numbers[role] = engine.place()
+        boards.append(board)
+    if any(board is not boards[0] for board in boards):
+        raise ConfigurationError(f"the networks of {ensemble.name} are on different boards")
+    deadline_ms = settings.deadline_ms
+    return BoardLoop(
+        boards[0],
+        BoardNetworks(
+            numbers[NetworkRole.SMALL], numbers[NetworkRole.LARGE], numbers.get(NetworkRole.AUX)
+        ),
+        ensemble.calibration,
+        policy,
+        threshold=settings.threshold,
+        options=settings.options,
+        combination=settings.combination,
+        filter_name=settings.filter_name,
+        deadline_ns=None if deadline_ms is None else round(deadline_ms * 1e6),
+        replay=replay,
+    )

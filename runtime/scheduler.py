@@ -24,6 +24,7 @@ from gearshift.runtime.policy import Action, Policy, PolicyOptions, Probe, Signa
 from gearshift.runtime.portable import OUTPUT_LIMIT
 from gearshift.runtime.selection import check_threshold, decide_one
 from gearshift.runtime.types import (
+    Component,
     Estimate,
     EstimateFlag,
     FloatArray,
@@ -207,6 +208,11 @@ class Scheduler:
         for stage in (self._small, self._large, self._aux):
             if stage is not None:
                 stage.clear()
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """What its estimates say."""
+        return self._components
 
     @property
     def outputs(self) -> Mapping[NetworkRole, FloatArray]:

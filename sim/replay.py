@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,14 @@ from gearshift.runtime.flight_description import ATTRIBUTE, FlightDescription, S
 from gearshift.runtime.policy import Policy, Signal
 from gearshift.runtime.recording import RecordedFrame, RecordingReader, RecordingWriter
 from gearshift.runtime.recording_messages import Decision
-from gearshift.runtime.scheduler import Scheduler
-from gearshift.runtime.types import Component, Estimate, FloatArray, GroundTruth, NetworkRole
+from gearshift.runtime.types import (
+    Component,
+    Estimate,
+    FloatArray,
+    Frame,
+    GroundTruth,
+    NetworkRole,
+)
 from gearshift.sim.clock import Clock, stream, truth_at
 from gearshift.sim.cost import combination
 from gearshift.sim.oracle import bind_oracle, true_gain
@@ -32,12 +38,14 @@ class ReplaySettings:
     """How to fly again.
 
     policy: what stands behind `scheduler.policy`. clock: on the real one, latency_ms (8,) gives
-    each combination of networks its latency on a device.
+    each combination of networks its latency on a device. loop_on_board: choices too are made on the
+    board that runs the networks.
     """
 
     policy: Policy
     scheduler: SchedulerSettings
     clock: Clock = Clock.FRAME
+    loop_on_board: bool = False
     latency_ms: tuple[float, ...] | None = None
     allow_truncated: bool = False
 
@@ -89,7 +97,7 @@ def replay_recording(
             f"{path} holds {', '.join(c.name for c in reader.header.components)}; ensemble "
             f"{ensemble.name} gives {', '.join(c.name for c in components)}"
         )
-    scheduler = _scheduler(path, ensemble, settings, reader)
+    scheduler = _loop(path, ensemble, settings, reader)
     if record_to is None:
         return _fly(path, scheduler, settings, reader, None)
     target, description = record_to
@@ -103,9 +111,28 @@ def replay_recording(
         return _fly(path, scheduler, settings, reader, writer)
 
 
-def _scheduler(
+class Loop(Protocol):
+    """What flies: a `Scheduler` here, or the adaptive loop of a board."""
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """What its estimates say."""
+
+    @property
+    def outputs(self) -> Mapping[NetworkRole, FloatArray]:
+        """What the networks said of the last frame."""
+
+    def process(self, frame: Frame) -> Estimate:
+        """The estimate for one frame."""
+
+
+def _loop(
     path: Path, ensemble: Ensemble, settings: ReplaySettings, reader: RecordingReader
-) -> Scheduler:
+) -> Loop:
+    if settings.loop_on_board:
+        from gearshift.firmware_bridge.board_loop import loop_of_ensemble
+
+        return loop_of_ensemble(ensemble, settings.policy, settings.scheduler, replay=True)
     signal: Signal | None = None
     if settings.policy.replay_only:
         if settings.clock is Clock.REAL:
@@ -132,12 +159,12 @@ def _oracle(path: Path, ensemble: Ensemble, reader: RecordingReader) -> Signal:
 
 def _fly(
     path: Path,
-    scheduler: Scheduler,
+    scheduler: Loop,
     settings: ReplaySettings,
     reader: RecordingReader,
     writer: RecordingWriter | None,
 ) -> ReplayedFlight:
-    components = scheduler.ensemble.small.network.components
+    components = scheduler.components
     angular = angular_mask(components)
     flown = _real_clock if settings.clock is Clock.REAL else _frame_clock
     times: list[int] = []
@@ -195,14 +222,14 @@ def _known(
 Flown = Iterator[tuple[RecordedFrame, Estimate | None, float]]
 
 
-def _frame_clock(scheduler: Scheduler, _settings: ReplaySettings, reader: RecordingReader) -> Flown:
+def _frame_clock(scheduler: Loop, _settings: ReplaySettings, reader: RecordingReader) -> Flown:
     """Every frame, timed here."""
     for entry in reader:
         estimate = scheduler.process(entry.frame)
         yield entry, estimate, estimate.times.total / NS_PER_MS
 
 
-def _real_clock(scheduler: Scheduler, settings: ReplaySettings, reader: RecordingReader) -> Flown:
+def _real_clock(scheduler: Loop, settings: ReplaySettings, reader: RecordingReader) -> Flown:
     """Those frames for which the device has time; the others come without an estimate.
 
     Reads twice: the times first, then the images, which do not all fit into memory.

@@ -42,6 +42,11 @@ def register(parser: argparse.ArgumentParser) -> None:
         help="what runs every network: onnx, litert, integer, ... (default: what suits its file)",
     )
     parser.add_argument(
+        "--loop-on-board",
+        action="store_true",
+        help="with --engine board:ADDRESS, the board makes the choices too",
+    )
+    parser.add_argument(
         "--policy", metavar="NAME|FILE.py:NAME", help="e.g. op, anchor, ./mine.py:p"
     )
     parser.add_argument(
@@ -148,6 +153,7 @@ def _run(options: argparse.Namespace) -> int:
     if Path("-") not in texts:
         parts = {
             "engine": options.engine,
+            "loop": "on the board" if options.loop_on_board else None,
             "threshold": None if threshold is None else f"{threshold:g}",
             "filter": None if filter_name == "none" else filter_name,
         }
@@ -329,6 +335,7 @@ def _settings(
             filter_name=options.filter,
         ),
         clock=clock,
+        loop_on_board=options.loop_on_board,
         latency_ms=latency,
         allow_truncated=options.truncated,
     )
