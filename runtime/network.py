@@ -213,6 +213,8 @@ def folder_digest(folder: Path) -> str:
     if not folder.is_dir():
         raise NetworkError(f"{folder}: no such folder")
     paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    if inner := sorted(path.name for path in paths if path.is_dir()):
+        raise NetworkError(f"{folder}: holds the folder {inner[0]}, a network's has files alone")
     lines = [
         f"{hashlib.sha256(_read(path)).hexdigest()}  {path.name}\n".encode()
         for path in sorted(paths, key=lambda path: path.name.encode())

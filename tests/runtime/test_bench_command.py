@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,3 +76,13 @@ def test_everyone_gets_as_many_turns_and_the_same_frames() -> None:
     )
     assert [len(t) for t in times] == [10, 10]
     assert seen["a"] == seen["b"]
+
+
+def test_everyone_is_first_and_last_equally_often() -> None:
+    order: list[str] = []
+    contenders = [lambda _, name=name: order.append(name) for name in "abc"]
+    take_turns(contenders, Script.random(64).frames(), 7)
+    turns = list(zip(order[::3], order[1::3], order[2::3], strict=True))
+    assert len(turns) == 9  # two of them to warm up
+    for place in range(3):
+        assert Counter(turn[place] for turn in turns) == {"a": 3, "b": 3, "c": 3}

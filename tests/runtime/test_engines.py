@@ -160,7 +160,7 @@ def test_a_changed_folder_is_refused(zoo: Path, damage: str) -> None:
         shutil.rmtree(folder)
     with pytest.raises(NetworkError, match="F2") as error:
         load_engine("F2", zoo, engine="integer")
-    one_line(error)
+    assert ("holds the folder inner" in one_line(error)) == (damage == "nest")
     assert load_engine("F1", zoo, engine="integer").network.name == "F1"
 
 
