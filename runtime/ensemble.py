@@ -224,16 +224,26 @@ def assemble(
     with closing_on_error() as engines:
         for role, (source, engine) in choices.items():
             engines[role] = open_engine(source, engine)
-        return Ensemble(
-            name=record.name,
-            small=engines[NetworkRole.SMALL],
-            large=engines[NetworkRole.LARGE],
-            aux=engines.get(NetworkRole.AUX),
-            calibration=record.calibration,
-            thresholds=record.thresholds,
-            networks=record.networks,
-            engines={role: engine or source.default for role, (source, engine) in choices.items()},
-        )
+        names = {role: engine or source.default for role, (source, engine) in choices.items()}
+        return with_engines(record, engines, names)
+
+
+def with_engines(
+    record: EnsembleRecord,
+    engines: Mapping[NetworkRole, Engine],
+    names: Mapping[NetworkRole, str] | None = None,
+) -> Ensemble:
+    """A record with opened engines, and what runs them by role; raises what `Ensemble` does."""
+    return Ensemble(
+        name=record.name,
+        small=engines[NetworkRole.SMALL],
+        large=engines[NetworkRole.LARGE],
+        aux=engines.get(NetworkRole.AUX),
+        calibration=record.calibration,
+        thresholds=record.thresholds,
+        networks=record.networks,
+        engines=names or {},
+    )
 
 
 @contextmanager

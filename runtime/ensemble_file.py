@@ -44,9 +44,11 @@ from gearshift.runtime.calibration import Calibration
 from gearshift.runtime.engine import Engine, open_engine
 from gearshift.runtime.ensemble import (
     Ensemble,
+    EnsembleRecord,
     NetworkReference,
     closing_on_error,
     read_records,
+    with_engines,
 )
 from gearshift.runtime.errors import ConfigurationError, GearshiftError, NetworkError
 from gearshift.runtime.filters import DEFAULT_GAINS
@@ -137,16 +139,14 @@ def load_ensemble_file(
             _check_points(document, policy, points)
             thresholds[policy] = {**thresholds.get(policy, {}), **points}
         try:
-            return Ensemble(
+            record = EnsembleRecord(
                 name=written.name or path.stem,
-                small=engines[NetworkRole.SMALL],
-                large=engines[NetworkRole.LARGE],
-                aux=engines.get(NetworkRole.AUX),
+                networks=networks,
                 calibration=_with_written(document, written, calibration),
                 thresholds=thresholds,
-                networks=networks,
-                engines={role: chosen for role, (_, chosen) in sources.items()},
             )
+            names = {role: chosen for role, (_, chosen) in sources.items()}
+            return with_engines(record, engines, names)
         except GearshiftError as error:
             # What a key of the file is to blame for already says so.
             text = str(error)

@@ -19,7 +19,7 @@ import numpy as np
 
 from gearshift.runtime.deadline import RecordedDeadline
 from gearshift.runtime.engine import Engine, load_engine
-from gearshift.runtime.ensemble import Ensemble, EnsembleRecord
+from gearshift.runtime.ensemble import Ensemble, EnsembleRecord, with_engines
 from gearshift.runtime.errors import ConfigurationError, EngineError, NetworkError
 from gearshift.runtime.flight_description import SchedulerSettings
 from gearshift.runtime.network import Network
@@ -188,14 +188,7 @@ def _decide(
     record = changes.ensemble or flight.description.ensemble
     settings = changes.settings or flight.description.settings
     policy = _portable_policy(settings)
-    ensemble = Ensemble(
-        name=record.name,
-        small=engines[NetworkRole.SMALL],
-        large=engines[NetworkRole.LARGE],
-        aux=engines.get(NetworkRole.AUX),
-        calibration=record.calibration,
-        thresholds=record.thresholds,
-    )
+    ensemble = with_engines(record, engines)
     deadline = RecordedDeadline()
     # Faults of the flight are expected here, and it said so then.
     scheduler = settings.scheduler(
