@@ -24,6 +24,7 @@ from gearshift.runtime.recording import RecordingReader
 from gearshift.sim.recordings import command
 from gearshift.sim.recordings.measuring import (
     GROWTH,
+    ConversionFigures,
     conversions_text,
     convert_apart,
     measure_conversions,
@@ -253,3 +254,23 @@ def test_a_conversion_that_fails_says_why(tmp_path: Path) -> None:
     (tmp_path / "a.mcap").write_bytes(b"nothing")
     with pytest.raises(RecordingError, match=r"was not converted: .*a\.mcap"):
         convert_apart(tmp_path / "a.mcap", tmp_path / "o.mcap", [])
+
+
+@pytest.mark.parametrize(("peaks", "growth"), [((50, 95), "10,000"), ((50, 49), "0")])
+def test_memory_that_grows_with_frames_is_shown(peaks: tuple[int, int], growth: str) -> None:
+    """4500 frames more took 45 MB more; less memory than before is no growth."""
+    figures = ConversionFigures(
+        name="made-up",
+        read="",
+        frames=5000,
+        pixel_error=0,
+        pose_error=0.0,
+        time_error_ns=0,
+        input_bytes=1.0,
+        output_bytes=1.0,
+        frames_per_second=1.0,
+        peak_bytes=(peaks[0] * 10**6, peaks[1] * 10**6),
+    )
+    heads, (row,) = conversions_text([figures])
+    assert dict(zip(heads, row, strict=True))["B more a frame"] == growth
+    assert heads[-3:-1] == ["peak MB, 500 frames", "peak MB, 5000 frames"]
