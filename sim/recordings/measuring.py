@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
@@ -126,7 +127,7 @@ def _measure(name: str, frames: int, folder: Path) -> ConversionFigures:
         if document["peak_bytes"] is None:
             raise GearshiftError("this system does not say how much memory a process took")
         peaks.append(document["peak_bytes"])
-    pixels, pose, time_ns = _distances(target, sample)
+    pixels, pose, time_ns = distances(target, sample)
     return ConversionFigures(
         name=name,
         read=known.read,
@@ -148,13 +149,17 @@ def size_of(path: Path) -> int:
     return sum(inside.stat().st_size for inside in path.rglob("*") if inside.is_file())
 
 
-def _distances(path: Path, sample: Sample) -> tuple[int, float, int]:
-    """How far a recording is from the sample: grey levels, pose, nanoseconds."""
-    pixels, pose, time_ns, number = 0, 0.0, 0, 0
-    start = 0
-    for number, (entry, image) in enumerate(
-        zip(RecordingReader(path), sample.images(), strict=True)
-    ):
+def distances(path: Path, sample: Sample) -> tuple[int, float, int]:
+    """How far a recording is from the sample: grey levels, pose, nanoseconds.
+
+    Raises RecordingError when frames or ground truth are missing, or there are more.
+    """
+    pixels, pose, time_ns, start = 0, 0.0, 0, 0
+    for number, (entry, image) in enumerate(zip_longest(RecordingReader(path), sample.images())):
+        if entry is None or image is None:
+            raise RecordingError(
+                f"{path} has {'fewer' if entry is None else 'more'} than {sample.frames} frames"
+            )
         frame = entry.frame
         pixels = max(pixels, int(np.abs(frame.image.astype(int) - image).max()))
         if entry.truth is None:
@@ -166,6 +171,4 @@ def _distances(path: Path, sample: Sample) -> tuple[int, float, int]:
             start = frame.capture_time_ns if frame.capture_time_ns == 0 else START_NS
         moment = sample.time_ns(number) - START_NS + start
         time_ns = max(time_ns, abs(frame.capture_time_ns - moment))
-    if number + 1 != sample.frames:
-        raise RecordingError(f"{path} has {number + 1} of {sample.frames} frames")
     return pixels, pose, time_ns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,14 @@ def test_memory_is_planned_within_bounds(members: list[Architecture], l2_bytes: 
     everything = plan_memory(members, l2_bytes, stream_all=True)
     assert sum(m.streamed_bytes for each in everything.moments for m in each) == weights
     assert everything.peak_bytes <= plan.needed_bytes + max(m.weight_bytes for m in members)
+
+
+def test_the_frame_stays_while_a_later_network_needs_it() -> None:
+    first = chain("first", "", (Conv(4, 3, 2), Conv(4)), 2, (40, 60))
+    plan = plan_memory([first, replace(first, name="second")])
+    frames = [[moment.frame_bytes for moment in moments] for moments in plan.moments]
+    # The first layer's own input is the frame; the last network gives it up.
+    assert frames == [[0, 2400, 2400], [0, 0, 0]]
 
 
 def test_what_does_not_fit_is_said_and_by_how_much() -> None:

@@ -20,13 +20,15 @@ from numpy.typing import NDArray
 
 from gearshift.runtime.errors import ConfigurationError, GearshiftError, RecordingError
 from gearshift.runtime.memory import peak_memory
-from gearshift.runtime.recording import RecordingReader
+from gearshift.runtime.recording import RecordingReader, RecordingWriter
+from gearshift.runtime.types import Frame, GroundTruth, HeadGrid
 from gearshift.sim.recordings import command
 from gearshift.sim.recordings.measuring import (
     GROWTH,
     ConversionFigures,
     conversions_text,
     convert_apart,
+    distances,
     measure_conversions,
 )
 from gearshift.sim.recordings.samples import PERIOD_NS, WRITERS, Sample, write_sample
@@ -274,3 +276,21 @@ def test_memory_that_grows_with_frames_is_shown(peaks: tuple[int, int], growth: 
     heads, (row,) = conversions_text([figures])
     assert dict(zip(heads, row, strict=True))["B more a frame"] == growth
     assert heads[-3:-1] == ["peak MB, 500 frames", "peak MB, 5000 frames"]
+
+
+def test_what_a_conversion_lost_is_measured(tmp_path: Path) -> None:
+    sample = Sample(4)
+    path = tmp_path / "off.mcap"
+    with RecordingWriter(path, camera=None) as writer:
+        for number, image in enumerate(sample.images()):
+            x, y, z, phi = sample.pose(number)
+            pose = (x, y, z + 0.25 * (number == 2), phi)
+            moment = sample.time_ns(number) - 7 * (number == 3)
+            moved = image + 3 * (number == 1)
+            frame = Frame(moved.astype(np.uint8), moment, number, "off")
+            truth = GroundTruth(pose, True, None, HeadGrid().no_head)
+            writer.write_frame(frame, truth)
+    assert distances(path, sample) == (3, pytest.approx(0.25), 7)
+    for frames, said in ((5, "fewer than 5 frames"), (3, "more than 3 frames")):
+        with pytest.raises(RecordingError, match=said):
+            distances(path, Sample(frames))
