@@ -30,7 +30,10 @@ _BUNDLE_ADDRESS = 0x8040_0000
 _CAMERA_ADDRESS = 0x80A0_0000
 _REGION_BYTES = 0x0060_0000
 # QEMU knows no option to go with whoever started it; this shell ends it when its input ends.
-_KEEPER = 'exec 3<&0; "$@" </dev/null & q=$!; (cat <&3 >/dev/null; kill $q 2>/dev/null) & wait $q'
+_KEEPER = (
+    'exec 3<&0; "$@" </dev/null & q=$!; (cat <&3 >/dev/null; kill $q 2>/dev/null) & w=$!; '
+    "wait $q; s=$?; kill $w 2>/dev/null; exit $s"
+)
 
 
 class EmulatedPort(StrEnum):
