@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -15,9 +16,19 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from gearshift.firmware_bridge import cobs
-from gearshift.firmware_bridge.emulator import Build, EmulatedPort, build, missing_tools
+from gearshift.firmware_bridge.emulator import (
+    Build,
+    EmulatedPort,
+    build,
+    firmware_folder,
+    missing_tools,
+)
 from gearshift.firmware_bridge.wire import (
+    COUNTERS,
     MAX_FRAME,
+    MAX_PARTS,
+    TABLES_TARGET,
+    WINDOW,
     Message,
     Parser,
     Status,
@@ -346,3 +357,33 @@ def test_outputs_and_status_read_back() -> None:
     assert number == 2
     assert np.array_equal(outputs, [-5, 0, 7])
     assert Status(3) is Status.WRONG_SESSION
+
+
+def test_the_document_names_and_numbers_what_the_code_does() -> None:
+    document = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text()
+    statuses = re.findall(r"^\| (\d+) \| ([a-z-]+) \|", document, re.MULTILINE)
+    assert {int(n): name.replace("-", "_") for n, name in statuses} == {
+        status.value: status.name.lower() for status in Status
+    }
+    types = re.findall(r"^\*\*(\d+) ([a-z]+)\*\*", document, re.MULTILINE)
+    assert {int(n): name for n, name in types} == {t.value: t.name.lower() for t in Type}
+    counters = re.search(r"frames (good.*?)\. A later", document, re.DOTALL)
+    assert counters is not None
+    assert len(counters.group(1).split(",")) == len(COUNTERS)
+
+
+def test_the_firmware_has_the_same_numbers() -> None:
+    header = (firmware_folder() / "include" / "gearshift" / "protocol.h").read_text()
+
+    def numbers(prefix: str) -> dict[str, int]:
+        found = re.findall(rf"^    {prefix}(\w+) = (\d+),", header, re.MULTILINE)
+        return {name: int(value) for name, value in found}
+
+    assert numbers("GS_ANSWER_") == {status.name: status.value for status in Status}
+    commands = numbers("GS_COMMAND_") | numbers("GS_EVENT_")
+    assert commands == {type_.name: type_.value for type_ in Type}
+    counters = re.findall(r"^    GS_COUNTER_(\w+),", header, re.MULTILINE)
+    assert [name.lower() for name in counters] == list(COUNTERS)
+    assert f"GS_WINDOW {WINDOW}u" in header
+    assert f"GS_MAX_PARTS {MAX_PARTS}u" in header
+    assert f"GS_TABLES_TARGET {TABLES_TARGET}u" in header
