@@ -21,7 +21,7 @@ from gearshift.firmware_bridge.board_configuration import POLICIES, BoardNetwork
 from gearshift.firmware_bridge.wire import CountKind
 from gearshift.runtime.ensemble import EnsembleRecord
 from gearshift.runtime.errors import ConfigurationError
-from gearshift.runtime.network import find_source
+from gearshift.runtime.network import find_network_source
 from gearshift.runtime.profile import NetworkProfile, Profile, ProfileKind
 from gearshift.runtime.registry import find_policy
 from gearshift.runtime.types import Image, NetworkRole
@@ -161,7 +161,7 @@ def measure_board(board: Board, runs: int, time: Time) -> Profile:
         images = _noise((network.height, network.width), runs)
         results = [board.infer(network.number, image) for image in images]
         seconds = [r.compute_s if time == "compute" else r.round_trip_s for r in results]
-        networks[network.name] = _spread(find_source(network.name).sha256, seconds)
+        networks[network.name] = _spread(find_network_source(network.name).sha256, seconds)
     what = "networks on the board, without the line" if time == "compute" else "with the line"
     baud = board.address.baud
     return Profile(

@@ -21,7 +21,7 @@ from gearshift.runtime.ensemble import read_ensemble
 from gearshift.runtime.errors import ConfigurationError, NetworkError
 from gearshift.runtime.gap8_folder import read_gap8_folder
 from gearshift.runtime.integer_network import IntegerNetwork
-from gearshift.runtime.network import INTEGER, find_source, read_manifest
+from gearshift.runtime.network import INTEGER, find_network_source, read_manifest
 
 EMULATED_BAUD = 3_000_000
 EMULATED_TIMEOUT_S = 5.0
@@ -68,7 +68,7 @@ def integer_networks(
         entries = read_manifest(zoo)["networks"].items()
         chosen = [name for name, entry in entries if INTEGER in entry["formats"]][:MAX_NETWORKS]
     return tuple(
-        read_gap8_folder(find_source(name, zoo).form(INTEGER).verified_folder())[0]
+        read_gap8_folder(find_network_source(name, zoo).form(INTEGER).verified_folder())[0]
         for name in dict.fromkeys(chosen)
     )
 

@@ -21,7 +21,7 @@ from gearshift.models.evaluation import SUM, relative_loss, scores
 from gearshift.models.inference import run_engine
 from gearshift.runtime.engine import Engine, open_engine
 from gearshift.runtime.errors import ConfigurationError, MissingExtraError
-from gearshift.runtime.network import ONNX, NetworkFile, find_source, read_manifest
+from gearshift.runtime.network import ONNX, NetworkFile, find_network_source, read_manifest
 from gearshift.runtime.types import FloatArray
 
 SAME_DATA: Final = 1e-4
@@ -90,7 +90,7 @@ def measure_formats(
     rows: list[FormatFigures] = []
     left_out: list[str] = []
     for name in list(names) or sorted(networks):
-        source = find_source(name, zoo)
+        source = find_network_source(name, zoo)
         reference: dict[str, FloatArray] = {}
         entry = networks.get(name, {})
         for form in sorted(source.forms, key=lambda form: form != ONNX):

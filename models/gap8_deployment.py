@@ -28,7 +28,7 @@ from gearshift.runtime.network import (
     ONNX,
     SUFFIXES,
     NetworkSource,
-    find_source,
+    find_network_source,
     read_manifest,
 )
 
@@ -128,10 +128,10 @@ def find_shape(name: str, zoo: Path | None = None) -> Architecture:
     known = architectures()
     is_file = Path(name).suffix in SUFFIXES or Path(name).is_dir()
     if is_file:
-        return source_shape(find_source(Path(name)))
+        return source_shape(find_network_source(Path(name)))
     others = read_manifest(zoo)["networks"]
     if name in others and (zoo is not None or name not in known):
-        return source_shape(find_source(name, zoo))
+        return source_shape(find_network_source(name, zoo))
     if name not in known:
         every = ", ".join(dict.fromkeys([*known, *others]))
         raise NetworkError(

@@ -16,7 +16,7 @@ from gearshift.models.gap8 import gap8_model
 from gearshift.models.gap8_deployment import source_shape
 from gearshift.models.scoring import absolute_error, angular_mask
 from gearshift.runtime.errors import ConfigurationError, NetworkError
-from gearshift.runtime.network import MANIFEST_NAME, find_source, read_manifest, zoo_folder
+from gearshift.runtime.network import MANIFEST_NAME, find_network_source, read_manifest, zoo_folder
 from gearshift.runtime.types import POSE_COMPONENTS, FloatArray
 
 SCHEMA_VERSION = 1
@@ -52,7 +52,7 @@ def zoo_json(zoo: Path | None) -> dict[str, Any]:
                 place = (zoo or zoo_folder()) / MANIFEST_NAME
                 raise NetworkError(f"{place}: the entry of {name} is damaged: it has no {key}")
         try:
-            cost = model.cost(source_shape(find_source(name, zoo)))
+            cost = model.cost(source_shape(find_network_source(name, zoo)))
         except NetworkError:
             modelled = None
         else:

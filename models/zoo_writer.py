@@ -21,7 +21,7 @@ from gearshift.runtime.network import (
     MANIFEST_NAME,
     MANIFEST_VERSION,
     find_network,
-    find_source,
+    find_network_source,
     folder_digest,
     read_manifest,
     zoo_folder,
@@ -148,7 +148,7 @@ def write_gap8_profile(folder: Path) -> Path:
 
 
 def _profile(name: str, model: CostModel, folder: Path | None) -> NetworkProfile:
-    cost = model.cost(source_shape(find_source(name, folder)))
+    cost = model.cost(source_shape(find_network_source(name, folder)))
     latency = cost.milliseconds
     return NetworkProfile(
         sha256=find_network(name, folder).sha256,

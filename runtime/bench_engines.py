@@ -206,14 +206,14 @@ def _open_all(
 
     from gearshift.runtime.engine import ENGINES, open_engine
     from gearshift.runtime.errors import MissingExtraError
-    from gearshift.runtime.network import find_source
+    from gearshift.runtime.network import find_network_source
 
     opened: list[_Opened] = []
     first_ms: dict[str, float] = {}
     missing: dict[str, str] = {}
     left_out: list[str] = []
     for name in names:
-        source = find_source(name, zoo)
+        source = find_network_source(name, zoo)
         for wanted in _forms(source.forms) if engines is None else engines:
             form = wanted.partition(":")[0]
             if form not in source.forms and form in ENGINES.built_in:

@@ -15,7 +15,14 @@ from typing import Protocol, TypeAlias, cast
 import numpy as np
 
 from gearshift.runtime.errors import ConfigurationError, FrameError
-from gearshift.runtime.network import INTEGER, LITERT, ONNX, Network, NetworkSource, find_source
+from gearshift.runtime.network import (
+    INTEGER,
+    LITERT,
+    ONNX,
+    Network,
+    NetworkSource,
+    find_network_source,
+)
 from gearshift.runtime.plugins import PluginTable
 from gearshift.runtime.types import FloatArray, Image
 
@@ -68,12 +75,12 @@ def load_engine(
 ) -> Engine:
     """An engine for a network of the zoo (verified against the manifest) or for a file.
 
-    name_or_path: see `find_source`. zoo: the folder to look names up in, default the one that ships
-    with the package. engine: `NAME` or `NAME:ARGUMENT` (`integer`, `board:/dev/ttyUSB0`); None
+    name_or_path: see `find_network_source`. zoo: the folder to look names up in, default the one
+    that ships with the package. engine: `NAME` or `NAME:ARGUMENT` (`integer`, `board:/dev/ttyUSB0`); None
     follows from what the network is: ONNX Runtime for those of a zoo. Raises NetworkError,
     ConfigurationError for an unknown engine, MissingExtraError when its packages are missing.
     """
-    return open_engine(find_source(name_or_path, zoo), engine)
+    return open_engine(find_network_source(name_or_path, zoo), engine)
 
 
 def open_engine(source: NetworkSource, engine: str | None = None) -> Engine:

@@ -31,7 +31,7 @@ from gearshift.runtime.network import (
     Network,
     NetworkSource,
     find_network,
-    find_source,
+    find_network_source,
     zoo_folder,
 )
 from gearshift.runtime.types import Component, FloatArray, NetworkRole
@@ -205,7 +205,11 @@ def load_ensemble(
         return load_ensemble_file(Path(name_or_file), folder, engine=engine)
     record = read_ensemble(name_or_file, folder)
     return assemble(
-        record, {role: (find_source(r.name, folder), engine) for role, r in record.networks.items()}
+        record,
+        {
+            role: (find_network_source(r.name, folder), engine)
+            for role, r in record.networks.items()
+        },
     )
 
 

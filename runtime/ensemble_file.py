@@ -52,7 +52,7 @@ from gearshift.runtime.ensemble import (
 )
 from gearshift.runtime.errors import ConfigurationError, GearshiftError, NetworkError
 from gearshift.runtime.filters import DEFAULT_GAINS
-from gearshift.runtime.network import SUFFIXES, NetworkSource, find_source
+from gearshift.runtime.network import SUFFIXES, NetworkSource, find_network_source
 from gearshift.runtime.plugins import advice
 from gearshift.runtime.toml_file import TomlDocument, key_text, parse_toml
 from gearshift.runtime.toml_lines import Key
@@ -170,7 +170,7 @@ def _find(
     zoo: Path | None,
 ) -> NetworkSource:
     try:
-        return find_source(_place(path, entry.network), zoo)
+        return find_network_source(_place(path, entry.network), zoo)
     except NetworkError as error:
         beside = entry.network in (other.name for other in path.parent.iterdir())
         hint = f"; for the one beside this file write './{entry.network}'" if beside else ""

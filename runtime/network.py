@@ -184,7 +184,7 @@ def find_network(name: str, folder: Path | None = None) -> NetworkFile:
     return _of_zoo(name, folder or zoo_folder()).forms[ONNX]
 
 
-def find_source(name_or_path: str | Path, zoo: Path | None = None) -> NetworkSource:
+def find_network_source(name_or_path: str | Path, zoo: Path | None = None) -> NetworkSource:
     """A network of the zoo by name, or one in a file or folder.
 
     A `Path`, or a string with a slash or with the suffix .onnx or .tflite, is a file or the folder

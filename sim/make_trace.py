@@ -10,7 +10,7 @@ import numpy as np
 from gearshift.runtime.engine import Engine, open_engine
 from gearshift.runtime.ensemble import Ensemble
 from gearshift.runtime.errors import GearshiftError, RecordingError, TraceError
-from gearshift.runtime.network import find_source
+from gearshift.runtime.network import find_network_source
 from gearshift.runtime.recording import RecordingReader
 from gearshift.runtime.types import Component, FloatArray
 from gearshift.sim.trace import Trace, TracedFlight, TracedNetwork, interfaces
@@ -44,11 +44,12 @@ def load_networks(
 ) -> Engines:
     """Engines and hashes by the networks' own names.
 
-    names: see `find_source`. engine: what runs them, see `load_engine`, which says what is raised.
+    names: see `find_network_source`. engine: what runs them, see `load_engine`, which says what is
+    raised.
     """
     engines: dict[str, tuple[Engine, str]] = {}
     for name in names:
-        source = find_source(name, zoo)
+        source = find_network_source(name, zoo)
         opened = open_engine(source, engine)
         engines[opened.network.name] = (opened, source.sha256)
     return engines

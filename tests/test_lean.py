@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from gearshift.runtime.cli import load_commands
-from gearshift.runtime.network import find_source, read_manifest
+from gearshift.runtime.network import find_network_source, read_manifest
 
 ROOT = Path(__file__).parent.parent
 RECORDING = ROOT / "sim" / "data" / "recordings" / "val-05000.mcap"
@@ -149,7 +149,7 @@ def test_the_wheel_holds_every_form_of_every_network(wheel_site: Path) -> None:
     networks = read_manifest(zoo)["networks"]
     assert networks
     for name in networks:
-        forms = find_source(name, zoo).forms
+        forms = find_network_source(name, zoo).forms
         assert set(forms) == {"onnx", "litert", "integer"}
         forms["onnx"].verified_bytes()
         forms["litert"].verified_bytes()

@@ -27,7 +27,7 @@ from gearshift.runtime.flight.view import Viewer
 from gearshift.runtime.flight_config import FlightConfig
 from gearshift.runtime.flight_description import FlightDescription, SchedulerSettings
 from gearshift.runtime.geometry import View, network_view
-from gearshift.runtime.network import find_source
+from gearshift.runtime.network import find_network_source
 from gearshift.runtime.policy import Policy
 from gearshift.runtime.registry import find_policy
 from gearshift.runtime.scheduler import Scheduler
@@ -120,7 +120,8 @@ def flown_ensemble(config: FlightConfig) -> Ensemble:
             return load_ensemble(section.name, engine=section.engine)
         record = read_ensemble(section.name)
         return assemble(
-            record, {r: (find_source(n.name), chosen[r]) for r, n in record.networks.items()}
+            record,
+            {r: (find_network_source(n.name), chosen[r]) for r, n in record.networks.items()},
         )
     except ConfigurationError as error:
         raise config.document.error(("ensemble", "name"), str(error)) from error

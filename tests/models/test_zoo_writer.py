@@ -26,7 +26,7 @@ from gearshift.runtime.errors import NetworkError
 from gearshift.runtime.network import (
     MANIFEST_NAME,
     MANIFEST_VERSION,
-    find_source,
+    find_network_source,
     read_manifest,
     zoo_folder,
 )
@@ -58,11 +58,11 @@ def test_an_integer_form_is_the_same_wherever_it_is_made(zoo: Path) -> None:
     for key in ("layers", "output_scale", "golden"):
         assert made[key] == kept[key]
     assert json.loads((zoo / MANIFEST_NAME).read_text())["schema_version"] == MANIFEST_VERSION
-    digest = find_source("F2", zoo).forms["integer"].sha256
+    digest = find_network_source("F2", zoo).forms["integer"].sha256
     assert load_engine("F2", zoo, engine="integer").network.name == "F2"
     # Again, over what is there.
     assert write_integer_form(zoo, "F2") == folder
-    assert find_source("F2", zoo).forms["integer"].sha256 == digest
+    assert find_network_source("F2", zoo).forms["integer"].sha256 == digest
 
 
 def test_a_network_that_is_written_again_loses_its_forms(zoo: Path) -> None:
@@ -70,8 +70,8 @@ def test_a_network_that_is_written_again_loses_its_forms(zoo: Path) -> None:
     write_integer_form(zoo, "aux")
     content = (zoo_folder() / "F1.onnx").read_bytes()
     write_network(zoo, content, entry("F2"))
-    assert set(find_source("F2", zoo).forms) == {"onnx"}
-    assert set(find_source("aux", zoo).forms) == {"onnx", "integer"}
+    assert set(find_network_source("F2", zoo).forms) == {"onnx"}
+    assert set(find_network_source("aux", zoo).forms) == {"onnx", "integer"}
     with pytest.raises(NetworkError, match="has no integer form"):
         load_engine("F2", zoo, engine="integer")
 

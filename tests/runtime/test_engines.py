@@ -20,7 +20,7 @@ from gearshift.runtime.errors import ConfigurationError, MissingExtraError, Netw
 from gearshift.runtime.network import (
     MANIFEST_NAME,
     find_network,
-    find_source,
+    find_network_source,
     folder_digest,
     read_manifest,
     zoo_folder,
@@ -70,7 +70,7 @@ def test_the_integer_engine_of_a_zoo_conforms(check: EngineCheck) -> None:
 
 def test_what_is_named_is_found() -> None:
     assert ENGINES.names()[:3] == BUILT_IN
-    source = find_source("F1")
+    source = find_network_source("F1")
     assert set(source.forms) == set(BUILT_IN)
     assert source.sha256 == find_network("F1").sha256
     assert open_engine(source).network.name == "F1"
@@ -174,7 +174,7 @@ def test_files_and_folders_are_networks_too(zoo: Path) -> None:
         load_engine(zoo / "gap8" / "F2", engine="onnx")
     # What the manifest knows is another network than the file as it is now.
     shutil.copyfile(zoo / "F1.onnx", zoo / "F2.onnx")
-    assert set(find_source(zoo / "F2.onnx").forms) == {"onnx"}
+    assert set(find_network_source(zoo / "F2.onnx").forms) == {"onnx"}
     with pytest.raises(NetworkError, match="has no integer form"):
         load_engine(zoo / "F2.onnx", engine="integer")
     with pytest.raises(NetworkError, match="is not the manifest's"):
@@ -191,7 +191,7 @@ def test_manifests_without_formats_still_read(zoo: Path) -> None:
     for entry in document["networks"].values():
         del entry["formats"]
     (zoo / MANIFEST_NAME).write_text(json.dumps(document))
-    assert set(find_source("F1", zoo).forms) == {"onnx"}
+    assert set(find_network_source("F1", zoo).forms) == {"onnx"}
     assert load_engine("F1", zoo).network.name == "F1"
 
 
@@ -258,4 +258,4 @@ def test_the_digest_is_what_sha256sum_says() -> None:
     command = "LC_ALL=C sha256sum * | sha256sum"
     said = subprocess.run(["sh", "-c", command], cwd=folder, check=True, capture_output=True)
     assert said.stdout.decode().split()[0] == folder_digest(folder)
-    assert find_source("M1.0").forms["integer"].sha256 == folder_digest(folder)
+    assert find_network_source("M1.0").forms["integer"].sha256 == folder_digest(folder)

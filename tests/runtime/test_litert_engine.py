@@ -32,7 +32,7 @@ from gearshift.runtime.errors import (
 )
 from gearshift.runtime.litert_engine import RUNTIMES, LiteRtEngine
 from gearshift.runtime.litert_metadata import read_document, stamped
-from gearshift.runtime.network import find_source, zoo_folder
+from gearshift.runtime.network import find_network_source, zoo_folder
 from gearshift.runtime.recording import RecordingReader
 from gearshift.runtime.scripted import scripted_network
 from gearshift.runtime.types import POSE_COMPONENTS
@@ -54,7 +54,7 @@ def one_line(error: pytest.ExceptionInfo[Exception]) -> str:
 
 @cache
 def content_of(name: str) -> bytes:
-    return find_source(name).form("litert").verified_bytes()
+    return find_network_source(name).form("litert").verified_bytes()
 
 
 def engine_of(name: str, runtime: str) -> LiteRtEngine:
@@ -110,7 +110,7 @@ def test_it_agrees_with_the_int8_onnx_network(
     options.intra_op_num_threads = 1
     # CPUs with AVX2 but without VNNI would add in int16 and saturate.
     options.add_session_config_entry("session.x64quantprecision", "1")
-    content = find_source(name).form("onnx").verified_bytes()
+    content = find_network_source(name).form("onnx").verified_bytes()
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     reference = [session.run(None, {"image": frame[None, None]})[0][0] for frame in flown]
     engine = engine_of(name, runtime)
