@@ -76,23 +76,33 @@ def load_engine(
     """An engine for a network of the zoo (verified against the manifest) or for a file.
 
     name_or_path: see `find_network_source`. zoo: the folder to look names up in, default the one
-    that ships with the package. engine: `NAME` or `NAME:ARGUMENT` (`integer`, `board:/dev/ttyUSB0`); None
-    follows from what the network is: ONNX Runtime for those of a zoo. Raises NetworkError,
-    ConfigurationError for an unknown engine, MissingExtraError when its packages are missing.
+    that ships with the package. engine: `NAME` or `NAME:ARGUMENT` (`integer`,
+    `board:/dev/ttyUSB0`); None follows from what the network is: ONNX Runtime for those of a zoo.
+    Raises NetworkError, ConfigurationError for an unknown engine, MissingExtraError when its
+    packages are missing.
     """
     return open_engine(find_network_source(name_or_path, zoo), engine)
 
 
 def open_engine(source: NetworkSource, engine: str | None = None) -> Engine:
     """An engine for a network that was found; raises as `load_engine`."""
-    name, separator, argument = (engine or source.default).partition(":")
-    factory = cast(EngineFactory, ENGINES.load(name))
-    if not callable(factory):
-        raise ConfigurationError(f"engine {name!r} is no function that opens networks")
+    chosen = engine or source.default
+    factory = find_engine(chosen)
+    name, separator, argument = chosen.partition(":")
     try:
         return factory(source, argument if separator else None)
     except ModuleNotFoundError as error:
         ENGINES.raise_missing(name, error)
+
+
+def find_engine(engine: str) -> EngineFactory:
+    """What opens networks for `NAME` or `NAME:ARGUMENT`; raises ConfigurationError and
+    MissingExtraError."""
+    name = engine.partition(":")[0]
+    factory = ENGINES.load(name)
+    if not callable(factory):
+        raise ConfigurationError(f"engine {name!r} is no function that opens networks")
+    return cast(EngineFactory, factory)
 
 
 def takes_no_argument(engine: str, argument: str | None) -> None:

@@ -29,7 +29,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="override a value: policy.threshold=0.4 (may be repeated)",
     )
-    parser.add_argument("--seconds", type=float, metavar="S", help="end after so long")
+    parser.add_argument("--seconds", type=_seconds, metavar="S", help="end after so long")
     parser.add_argument("--viewer", choices=("rerun",), help="show frames, poses and decisions")
     parser.add_argument(
         "--print-unit",
@@ -37,6 +37,14 @@ def register(parser: argparse.ArgumentParser) -> None:
         help="print a systemd unit that flies this file, instead of flying",
     )
     parser.set_defaults(run=_run)
+
+
+def _seconds(text: str) -> float:
+    """A time above 0; NaN compares as if the end had come, and a negative one has."""
+    seconds = float(text)
+    if not seconds > 0:
+        raise argparse.ArgumentTypeError(f"{text} must be above 0")
+    return seconds
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -75,6 +75,9 @@ class TomlDocument:
                 )
         table[key[-1]] = _value(text.strip())
         places = {k: place for k, place in self.places.items() if k[: len(key)] != key}
+        # Tables that were made on the way are as much of the override as the value.
+        for depth in range(1, len(key)):
+            places.setdefault(key[:depth], f"{origin} {name.strip()}")
         return TomlDocument(self.name, values, {**places, key: f"{origin} {name.strip()}"})
 
     def convert(self, to: type[T], *, schema_version: int) -> T:

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from gearshift.runtime.ensemble import is_ensemble_file, load_ensemble, read_ensemble
 from gearshift.runtime.errors import ConfigurationError, TraceError
+from gearshift.runtime.flight.setup import engine_key, flown_policy
 from gearshift.runtime.flight_config import FlightConfig
 from gearshift.runtime.network import zoo_folder
 from gearshift.runtime.policy import Action, Policy, Probe
 from gearshift.runtime.profile import Profile, read_profile
-from gearshift.runtime.registry import find_policy
-from gearshift.runtime.toml_lines import Key
 from gearshift.runtime.types import NetworkRole
 
 BITS_PER_BYTE = 10
@@ -27,10 +26,11 @@ Roles = tuple[NetworkRole, ...]
 def check_flight(config: FlightConfig) -> list[str]:
     """What may go wrong, one line each.
 
-    Raises ConfigurationError, with the arithmetic, for what cannot work: networks that take longer
-    than a frame even when every frame is easy, a link that cannot carry the frames.
+    Raises ConfigurationError for a policy that cannot fly and, with the arithmetic, for what cannot
+    work: networks that take longer than a frame even when every frame is easy, a link that cannot
+    carry the frames.
     """
-    policy = find_policy(config.sections.policy.name)
+    policy = flown_policy(config)
     return [*_over_links(config, policy), *_by_profile(config, policy)]
 
 
@@ -102,7 +102,7 @@ def _over_links(config: FlightConfig, policy: Policy) -> Iterator[str]:
         elif roles is easy:
             needed = len(on_board) * FRAME_BYTES * BITS_PER_BYTE * rate_hz
             raise config.document.error(
-                _engine_key(config, on_board[0]),
+                engine_key(config, on_board[0]),
                 f"the line cannot carry {rate_hz:g} Hz, {1e3 / rate_hz:.1f} ms a frame: {sum_up}; "
                 f"it needs {needed / 1e6:.1f} Mbaud, a lower limits.rate_hz, "
                 "or another engine",
@@ -167,12 +167,6 @@ def _rate(config: FlightConfig) -> float | None:
     """The frame rate that has to be held, where it is known before the source is opened."""
     rate = config.sections.limits.rate_hz or getattr(config.source.options, "rate_hz", None)
     return rate if isinstance(rate, int | float) else None
-
-
-def _engine_key(config: FlightConfig, role: NetworkRole) -> Key:
-    if getattr(config.sections.ensemble.engines, role) is not None:
-        return ("ensemble", "engines", str(role))
-    return ("ensemble", "engine")
 
 
 def _sum(

@@ -12,6 +12,7 @@ import numpy as np
 
 from gearshift.runtime.camera_file import read_camera
 from gearshift.runtime.deadline import DeadlineMonitor
+from gearshift.runtime.engine import find_engine
 from gearshift.runtime.ensemble import (
     Ensemble,
     assemble,
@@ -33,6 +34,7 @@ from gearshift.runtime.registry import find_policy
 from gearshift.runtime.scheduler import Scheduler
 from gearshift.runtime.sink import FlightInfo
 from gearshift.runtime.source import Source
+from gearshift.runtime.toml_lines import Key
 from gearshift.runtime.types import Camera, NetworkRole
 
 logger = logging.getLogger(__name__)
@@ -119,12 +121,26 @@ def flown_ensemble(config: FlightConfig) -> Ensemble:
                 )
             return load_ensemble(section.name, engine=section.engine)
         record = read_ensemble(section.name)
-        return assemble(
-            record,
-            {r: (find_network_source(n.name), chosen[r]) for r, n in record.networks.items()},
-        )
     except ConfigurationError as error:
         raise config.document.error(("ensemble", "name"), str(error)) from error
+    for role, engine in chosen.items():
+        if engine is not None:
+            try:
+                find_engine(engine)
+            except ConfigurationError as error:
+                raise config.document.error(engine_key(config, role), str(error)) from error
+    sources = {r: (find_network_source(n.name), chosen[r]) for r, n in record.networks.items()}
+    try:
+        return assemble(record, sources)
+    except ConfigurationError as error:
+        raise config.document.error(("ensemble",), str(error)) from error
+
+
+def engine_key(config: FlightConfig, role: NetworkRole) -> Key:
+    """Where the file says what runs a network."""
+    if getattr(config.sections.ensemble.engines, role) is not None:
+        return ("ensemble", "engines", str(role))
+    return ("ensemble", "engine")
 
 
 def flown_threshold(config: FlightConfig, policy: Policy, ensemble: Ensemble) -> float | None:

@@ -303,6 +303,7 @@ def test_values_can_be_overridden(tmp_path: Path) -> None:
     for assignment, message in (
         ("inner.threshold=high", "--set inner.threshold: 'inner.threshold' is \"high\"; expected"),
         ("inner.tresh=1", "--set inner.tresh: key 'inner.tresh' is unknown; did you mean 'thresh"),
+        ("iner.threshold=1", "--set iner.threshold: key 'iner' is unknown; did you mean 'inner'"),
         ("inner.threshold.x=1", "--set 'inner.threshold.x=1': 'inner.threshold' is no table"),
         ("inner", "--set 'inner': write key=value"),
         ("=3", "--set '=3': write key=value"),

@@ -79,7 +79,8 @@ def test_what_is_wrong_is_named_with_its_line(write: Any, text: str, line: int, 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "schema_version is missing"),
+        ("", "lacks the table [source]"),
+        (MINIMAL[19:], "schema_version is missing"),
         ("schema_version = 2\n" + MINIMAL[19:], "this gearshift reads schema_version = 1"),
         ("schema_version = 1\n", "lacks the table [source]"),
         ('schema_version = 1\n[source]\nkind = "recordin"\n', "did you mean 'recording'?"),
@@ -91,8 +92,7 @@ def test_what_is_wrong_is_named_with_its_line(write: Any, text: str, line: int, 
 def test_a_file_that_cannot_fly(write: Any, text: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=r"flight\.toml") as caught:
         read_flight_config(write(text=text))
-    if "lacks the table" not in said and "schema_version is missing" not in said:
-        assert said in str(caught.value)
+    assert said in str(caught.value)
 
 
 def test_overrides_in_order(write: Any) -> None:
@@ -114,6 +114,8 @@ def test_overrides_in_order(write: Any) -> None:
     ("override", "said"),
     [
         ("policy.treshold=1", "--set policy.treshold: key 'policy.treshold' is unknown"),
+        ("polciy.name=op", "--set polciy.name: key 'polciy' is unknown; did you mean 'policy'"),
+        ("presence.vanish=0.9", "--set presence.vanish: presence: vanish 0.9 and appear 0.6"),
         ("policy", "write key=value"),
         ("schema_version.x=1", "'schema_version' is no table"),
     ],
@@ -299,7 +301,8 @@ def test_which_networks_run(policy: str, easy: str, hard: str) -> None:
         ("[policy]\nthreshold = 'equal-eror'\n", 6, "has no operating point"),
         ("[policy]\nthreshold = nan\n", 6, "not a number"),
         ("[ensemble]\nname = 'D9'\n", 6, "unknown ensemble 'D9'"),
-        ("[ensemble]\nname = 'D1'\nengine = 'onx'\n", 6, "unknown engine 'onx'"),
+        ("[ensemble]\nname = 'D1'\nengine = 'onx'\n", 7, "unknown engine 'onx'"),
+        ("[ensemble.engines]\nlarge = 'onx'\n", 6, "unknown engine 'onx'"),
     ],
 )
 def test_a_flight_that_cannot_be_put_together(write: Any, more: str, line: int, said: str) -> None:
@@ -307,6 +310,7 @@ def test_a_flight_that_cannot_be_put_together(write: Any, more: str, line: int, 
     config = read_flight_config(path)
 
     def put_together() -> None:
+        check_flight(config)
         flown_threshold(config, flown_policy(config), flown_ensemble(config))
 
     with pytest.raises(ConfigurationError) as caught:

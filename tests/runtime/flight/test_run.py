@@ -314,6 +314,13 @@ def check_one_line(flight: Path, override: str, said: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "soon"])
+def test_a_time_that_is_none_is_wrong_usage(flight: Path, seconds: str) -> None:
+    with pytest.raises(SystemExit) as usage:
+        main(["run", str(flight), "--seconds", seconds])
+    assert usage.value.code == 2
+
+
 def test_it_ends_after_the_given_time(flight: Path) -> None:
     done = subprocess.run(
         [*command(flight, *LOOP), "--seconds", "0.3"],
