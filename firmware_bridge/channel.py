@@ -314,6 +314,10 @@ class Channel:
             if message.status == Status.WRONG_SESSION:
                 self._over = BoardResetError("the board was reset or taken by another host")
             return
+        if message.status == Status.WRONG_SESSION:
+            # Of an older session's command that the line brought back, not of this one.
+            self.counts.foreign += 1
+            return
         try:
             answer = parse_answer(message)
         except LinkError:

@@ -110,9 +110,11 @@ static void close_and_send(gs_board *board, const gs_header *header, gs_work_don
         count(board, GS_COUNTER_EVENTS);
     } else {
         count(board, GS_COUNTER_ANSWERS);
-        gs_entry *entry = header->session == board->session.number
-                              ? gs_session_entry(&board->session, header->sequence)
-                              : NULL;
+        /* What was said outside the session is no answer to its command of that number. */
+        const bool outside = header->type == (GS_COMMAND_HELLO | GS_ANSWER_FLAG) ||
+                             header->status == GS_ANSWER_WRONG_SESSION;
+        gs_entry *entry =
+            outside ? NULL : gs_session_entry(&board->session, header->sequence);
         if (entry != NULL && entry->state == GS_ENTRY_PENDING) {
             entry->state = GS_ENTRY_ANSWERED;
             entry->length = length;
@@ -211,8 +213,8 @@ static gs_answer_status write_part(gs_board *board, const uint8_t *payload, uint
     }
     const uint32_t stride = (size + parts - 1u) / parts;
     const uint32_t from = stride * part;
-    if (from >= size) {
-        return GS_ANSWER_BAD_PAYLOAD;
+    if (stride * (parts - 1u) >= size) {
+        return GS_ANSWER_BAD_PAYLOAD; /* the last part would be empty */
     }
     const uint32_t expected = size - from < stride ? size - from : stride;
     if (length - PART_HEADER_BYTES != expected) {
@@ -345,11 +347,10 @@ static void echo(gs_board *board, const gs_header *command, const uint8_t *paylo
 
 /* -- commands that run networks ---------------------------------------------------------------- */
 
-static uint32_t frame_bytes(const gs_board *board, const gs_header *command, uint8_t network)
+static uint32_t frame_bytes(const gs_board *board, uint8_t type, uint8_t network)
 {
-    const gs_engine *engine = &board->engines[command->type == GS_COMMAND_INFER
-                                                  ? network
-                                                  : board->scheduler.configuration.small];
+    const gs_engine *engine =
+        &board->engines[type == GS_COMMAND_INFER ? network : board->scheduler.configuration.small];
     return engine->height * engine->width;
 }
 
@@ -374,7 +375,7 @@ static gs_answer_status enqueue(gs_board *board, const gs_header *command, const
     if (!is_whole(&board->slots[slot], gs_load_u32(payload))) {
         return GS_ANSWER_INCOMPLETE;
     }
-    if (board->slots[slot].size != frame_bytes(board, command, network)) {
+    if (board->slots[slot].size != frame_bytes(board, command->type, network)) {
         return GS_ANSWER_BAD_PAYLOAD;
     }
     board->slots[slot].busy = true;
@@ -446,8 +447,11 @@ static gs_answer_status turn(gs_board *board, uint32_t frame, int64_t capture_ti
 static void run_turn(gs_board *board, const gs_job *job)
 {
     gs_work_done work = {0};
+    /* The loop may have been given networks of another size since this was queued. */
     const gs_answer_status status =
-        turn(board, job->frame, (int64_t)job->capture_time_ns, job->slot, &work);
+        board->slots[job->slot].size != frame_bytes(board, job->type, 0)
+            ? GS_ANSWER_BAD_PAYLOAD
+            : turn(board, job->frame, (int64_t)job->capture_time_ns, job->slot, &work);
     board->slots[job->slot].busy = false;
     const uint32_t bytes =
         status == GS_ANSWER_OK

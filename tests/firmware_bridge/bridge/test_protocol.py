@@ -206,6 +206,25 @@ def test_another_session_is_told_and_nothing_is_done(line: Line) -> None:
     assert after["carried_out"] == before["carried_out"] + 1
 
 
+def test_what_is_said_outside_the_session_is_not_its_commands_answer(
+    line: Line, nonce: Callable[[], int]
+) -> None:
+    """While a run waits, the line brings back another session's command and an old hello that bear
+    its number."""
+    line.write_image(1, 0)
+    line.sequence += 1
+    number, run = line.sequence, infer_payload(1, 0, 0)
+    infer = to_line(Message(Type.INFER, number, line.session, run))
+    other = to_line(Message(Type.INFER, number, line.session ^ 0x100, run))
+    hello = to_line(Message(Type.HELLO, number, 0, struct.pack("<IBBH", nonce(), 2, 9, 0)))
+    line.port.write(infer + other + hello)
+    said = {(m.type, m.status): m for m in line.answers(3)}
+    assert (Type.INFER + ANSWER, Status.WRONG_SESSION) in said
+    assert (Type.HELLO + ANSWER, Status.VERSION) in said
+    line.put(Type.INFER, run, ahead=0)
+    assert line.answers() == [said[Type.INFER + ANSWER, Status.OK]]
+
+
 def test_after_a_reset_the_session_is_over(line: Line, nonce: Callable[[], int]) -> None:
     old = line.session
     assert line.ask(Type.RESET, b"\1").status is Status.OK
@@ -252,6 +271,7 @@ def test_a_frame_with_a_wrong_checksum_is_dropped_and_counted(line: Line) -> Non
         (Type.WRITE, struct.pack("<IIBBBB", 1, 5, 0, 0, 1, 0) + b"abcd", Status.BAD_PAYLOAD),
         (Type.WRITE, struct.pack("<IIBBBB", 1, 1 << 31, 0, 0, 1, 0) + b"a", Status.BAD_PAYLOAD),
         (Type.WRITE, struct.pack("<IIBBBB", 1, 2, 0, 3, 32, 0) + b"a", Status.BAD_PAYLOAD),
+        (Type.WRITE, struct.pack("<IIBBBB", 1, 5, 0, 0, 4, 0) + b"ab", Status.BAD_PAYLOAD),
         (Type.INFER, infer_payload(77, 0, 0), Status.INCOMPLETE),
         (Type.INFER, infer_payload(1, 0, 9), Status.NO_NETWORK),
         (Type.INFER, infer_payload(1, 99, 0), Status.BAD_PAYLOAD),

@@ -7,6 +7,8 @@ the image's pixels, so that any flight can be written as a series of images.
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,8 +22,20 @@ from gearshift.firmware_bridge.board_configuration import (
     configure_board,
 )
 from gearshift.firmware_bridge.emulator import EmulatedPort, Emulator, missing_tools
-from gearshift.firmware_bridge.link import parse_address
+from gearshift.firmware_bridge.link import PortFinder, parse_address
 from gearshift.firmware_bridge.network_image import network_identity, pack_bundle, pack_network
+from gearshift.firmware_bridge.wire import (
+    ANSWER,
+    TABLES_TARGET,
+    Message,
+    Parser,
+    Status,
+    Type,
+    hello_payload,
+    process_payload,
+    to_line,
+    write_payloads,
+)
 from gearshift.runtime.calibration import Calibration
 from gearshift.runtime.combination import Combination
 from gearshift.runtime.ensemble import Ensemble
@@ -61,12 +75,18 @@ TIMEOUT_S = 30.0
 """An emulated core on a busy machine computes for a second."""
 
 
-def pixel_network(name: str, first: int, grid: HeadGrid | None, scale: float) -> IntegerNetwork:
+def pixel_network(
+    name: str,
+    first: int,
+    grid: HeadGrid | None,
+    scale: float,
+    size: tuple[int, int] = SIZE,
+) -> IntegerNetwork:
     """Its outputs are pixels first, first + 1, ... less 128, times `scale`."""
     components = () if grid is not None else POSE_COMPONENTS
-    description = scripted_network(name, components, grid, SIZE)
-    geometry = Geometry(IntegerKind.FULLY_CONNECTED, 1, *SIZE, description.output_size)
-    weight = np.eye(description.output_size, SIZE[0] * SIZE[1], first, dtype=np.int8)
+    description = scripted_network(name, components, grid, size)
+    geometry = Geometry(IntegerKind.FULLY_CONNECTED, 1, *size, description.output_size)
+    weight = np.eye(description.output_size, size[0] * size[1], first, dtype=np.int8)
     bias = np.full(description.output_size, -128, np.int32)
     layer = connected_layer("head", geometry, weight, bias)
     scales = np.linspace(scale, 2 * scale, description.output_size)
@@ -207,6 +227,56 @@ def test_the_adaptive_loop(
     if find_policy(policy).signal is not None:
         assert reasons & {Reason.EASY, Reason.HELD}
         assert reasons & {Reason.HARD, Reason.FIRST_FRAME, Reason.GAP}
+
+
+def test_a_frame_that_waits_does_not_reach_networks_of_another_size() -> None:
+    """The loop is given networks of larger frames than a slot holds while a frame is queued."""
+    missing = missing_tools(EmulatedPort.POSIX)
+    if missing:
+        pytest.skip(f"posix needs {', '.join(missing)}")
+    large = [pixel_network(name, 0, None, 0.03, (200, 100)) for name in ("wide", "wider")]
+    tables = [
+        configure_board(
+            Calibration.from_components(POSE_COMPONENTS),
+            find_policy("always-small"),
+            BoardNetworks(first, first + 1, None),
+        ).pack()
+        for first in (0, 2)
+    ]
+    with Emulator(EmulatedPort.POSIX, pack_bundle([*PIXELS[:2], *large]).image) as emulator:
+        port = PortFinder(parse_address(emulator.url)).open()
+        parser = Parser()
+        session = 0
+
+        def ask(*commands: tuple[Type, bytes]) -> dict[int, Message]:
+            """All in one go, so that a frame still waits when tables are taken behind it."""
+            nonlocal session
+            sent = [Message(t, next(numbers), session, payload) for t, payload in commands]
+            port.write(b"\0" + b"".join(map(to_line, sent)))
+            came: list[Message] = []
+            while len(came) < len(sent):
+                data = port.read(TIMEOUT_S)
+                assert data
+                came += parser.feed(data)
+            return {message.type - ANSWER: message for message in came}
+
+        def write(image: int, target: int, content: bytes) -> None:
+            for payload in write_payloads(image, target, content, 2048):
+                assert ask((Type.WRITE, payload))[Type.WRITE].status == Status.OK
+
+        def configure(image: int) -> tuple[Type, bytes]:
+            return Type.CONFIGURE, struct.pack("<II", image, len(tables[image]))
+
+        numbers = itertools.count(1)
+        session = ask((Type.HELLO, hello_payload(7)))[Type.HELLO].session
+        write(0, TABLES_TARGET, tables[0])
+        assert ask(configure(0))[Type.CONFIGURE].status == Status.OK
+        write(1, TABLES_TARGET, tables[1])
+        write(1, 0, bytes(SIZE[0] * SIZE[1]))
+        both = ask((Type.PROCESS, process_payload(1, 0, 1, 1)), configure(1))
+        port.close()
+    assert both[Type.CONFIGURE].status == Status.OK
+    assert both[Type.PROCESS].status == Status.BAD_PAYLOAD
 
 
 def test_a_network_takes_the_same_instructions_for_every_image() -> None:
