@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,33 +23,42 @@ from gearshift.runtime.recording import RecordingReader
 from gearshift.runtime.scheduler import Scheduler
 from gearshift.runtime.sink import FlightInfo, find_sink
 from gearshift.runtime.source import SourceEnded
-from gearshift.runtime.types import Camera, FloatArray, Frame, Image
+from gearshift.runtime.types import Camera, FloatArray, Frame, Image, NetworkRole
 
-LARGE_SHARE = 0.5
-"""What the budget holds, so that every kind of frame is among those measured."""
 DISTINCT_IMAGES = 64
 PAUSE_NS = 60_000_000_000
+LARGE_SHARE = 0.5
+"""What the budget holds, so that every kind of frame is among those measured."""
 
 
 class CpuMeter:
     """An engine that adds up the processor time of its runs."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
         self.network = engine.network
+        self.close = engine.close
         self.cpu_ns = 0
+        self._run = engine.run
 
     def run(self, image: Image) -> FloatArray:
         """See `Engine.run`."""
         before = time.thread_time_ns()
         try:
-            return self._engine.run(image)
+            return self._run(image)
         finally:
             self.cpu_ns += time.thread_time_ns() - before
 
-    def close(self) -> None:
-        """See `Engine.close`."""
-        self._engine.close()
+
+def metered(ensemble: Ensemble) -> tuple[Ensemble, list[CpuMeter]]:
+    """The same ensemble of engines that meter themselves."""
+    meters = {role: CpuMeter(e) for role in NetworkRole if (e := ensemble.engine(role)) is not None}
+    flown = replace(
+        ensemble,
+        small=meters[NetworkRole.SMALL],
+        large=meters[NetworkRole.LARGE],
+        aux=meters.get(NetworkRole.AUX),
+    )
+    return flown, list(meters.values())
 
 
 class PacedCamera:
@@ -63,7 +73,7 @@ class PacedCamera:
     ) -> None:
         self.camera, self.rate_hz = camera, rate_hz
         self.live = frames is None
-        self._images, self._frames = images, frames
+        self.images, self._frames = images, frames
         self._period_ns = round(1e9 / rate_hz)
         self._sequence = 0
         self._due_ns = 0
@@ -97,7 +107,7 @@ class PacedCamera:
         sequence, time_ns = self._sequence, self._due_ns
         self._sequence += 1
         self._due_ns += self._period_ns
-        image = self._images[sequence % len(self._images)].copy()
+        image = self.images[sequence % len(self.images)].copy()
         return Frame(image, time_ns, sequence, "bench", self.camera)
 
     def close(self) -> None:
@@ -112,7 +122,11 @@ def bench_flight(
     prepare_process()
     warm_up(ensemble)
     scheduler = Scheduler(
-        guarded(ensemble), OP, 0.0, replay=not source.live, clock=time.monotonic_ns
+        guarded(ensemble),
+        OP,
+        0.0,
+        replay=not source.live,
+        clock=time.monotonic_ns,
     )
     options: dict[str, dict[str, object]] = {
         "jsonl": {"path": str(folder / "estimates.jsonl")},

@@ -13,8 +13,8 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -141,25 +141,18 @@ def bench_pipeline(
     import os
 
     from gearshift.runtime.bench_flight import (
-        CpuMeter,
         PacedCamera,
         bench_flight,
         bench_images,
         lost_items,
+        metered,
     )
     from gearshift.runtime.ensemble import load_ensemble
-    from gearshift.runtime.types import NetworkRole
 
     load = os.getloadavg()[0]
-    bare = load_ensemble(ensemble_name)
-    meters = {r: CpuMeter(e) for r in NetworkRole if (e := bare.engine(r)) is not None}
-    flown = replace(
-        bare,
-        small=meters[NetworkRole.SMALL],
-        large=meters[NetworkRole.LARGE],
-        aux=meters.get(NetworkRole.AUX),
-    )
-    images, camera = bench_images(flown, recording)
+    ensemble = load_ensemble(ensemble_name)
+    flown, meters = metered(ensemble)
+    images, camera = bench_images(ensemble, recording)
     source = PacedCamera(images, camera, rate_hz, None)
     block = max(round(BLOCK_S * rate_hz), 1)
     with tempfile.TemporaryDirectory() as folder:
@@ -167,36 +160,32 @@ def bench_pipeline(
         flight = bench_flight(flown, source, Path(folder), measured.observe)
         flight.start()
         try:
-            _turn(source, meters.values(), measured, block)
-            _bare(bare, images, rate_hz, measured)
+            _turn(source, meters, measured, block)
+            _bare(ensemble, images, rate_hz, measured)
             measured.clear()  # that was to warm up
             lost = lost_items(flight)
             for _ in range(-(-frames // block)):
-                _turn(source, meters.values(), measured, block)
-                _bare(bare, images, rate_hz, measured)
+                _turn(source, meters, measured, block)
+                _bare(ensemble, images, rate_hz, measured)
             lost = lost_items(flight) - lost
         finally:
             flight.stop()
-    bare.close()
-    return _result(bare.name, rate_hz, measured, lost, load)
+    ensemble.close()
+    return _result(ensemble.name, rate_hz, measured, lost, load)
 
 
 def _turn(
-    source: PacedCamera,
-    meters: Iterable[CpuMeter],
-    measured: _Measured,
-    frames: int,
+    source: PacedCamera, meters: Sequence[CpuMeter], measured: _Measured, frames: int
 ) -> None:
     """Fly for so many frames."""
-    engines = list(meters)
-    inside = sum(m.cpu_ns for m in engines)
+    inside = sum(meter.cpu_ns for meter in meters)
     cpu, wall = time.process_time(), time.monotonic()
     source.switch(on=True)
     time.sleep(frames / (source.rate_hz or 30.0))
     source.switch(on=False)
     measured.cpu_s += time.process_time() - cpu
     measured.wall_s += time.monotonic() - wall
-    measured.networks_cpu_s += (sum(m.cpu_ns for m in engines) - inside) / 1e9
+    measured.networks_cpu_s += (sum(meter.cpu_ns for meter in meters) - inside) / 1e9
 
 
 def _bare(ensemble: Ensemble, images: Sequence[Image], rate_hz: float, measured: _Measured) -> None:

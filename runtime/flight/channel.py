@@ -36,23 +36,33 @@ class Channel(Generic[T]):
 
     def put(self, item: T) -> int:
         """Add an item and return how many were dropped for it; a closed channel drops the item."""
-        room = self._room
+        if self._room is not None:
+            return self._put_when_there_is_room(item, self._room)
+        with self._mutex:
+            if self._closed:
+                return 1
+            items = self._items
+            dropped = 0
+            if len(items) >= self._capacity:
+                items.popleft()
+                dropped = 1
+            items.append(item)
+            if len(items) >= self._batch and self._ready.locked():
+                self._ready.release()
+            return dropped
+
+    def _put_when_there_is_room(self, item: T, room: threading.Lock) -> int:
         while True:
-            if room is not None:
-                room.acquire()
+            room.acquire()
             with self._mutex:
                 if self._closed:
                     self._settle()
                     return 1
-                dropped = 0
-                if len(self._items) >= self._capacity:
-                    if room is not None:
-                        continue  # another producer was let in first
-                    self._items.popleft()
-                    dropped = 1
-                self._items.append(item)
-                self._settle()
-                return dropped
+                if len(self._items) < self._capacity:
+                    self._items.append(item)
+                    self._settle()
+                    return 0
+                # Another producer was let in first.
 
     def take(self, timeout_s: float = -1) -> list[T]:
         """All items, oldest first, once there is a batch, and after the time-out whatever there is.

@@ -2,8 +2,9 @@
 
 Two threads take turns. The one that has read a frame runs inference on it at once, and the other
 one takes over reading: capture and inference overlap, and yet no frame waits for a thread to wake
-up, which takes longer than everything else that a flight adds to its networks. A frame that comes
-while inference is busy waits, and is replaced by the next. A watchdog thread says `lost` when no
+up, which takes longer than everything else that a flight adds to its networks. Where inference is
+over long before the next frame, nobody needs to take over. A frame that comes while inference is
+busy waits, and is replaced by the next. A watchdog thread says `lost` when no
 frame comes or no network answers, and leaves networks behind that do not return.
 """
 
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from gearshift.runtime.engine import Engine
 from gearshift.runtime.ensemble import Ensemble
 from gearshift.runtime.errors import FrameError, GearshiftError
 from gearshift.runtime.flight.budget import ThresholdController
@@ -41,6 +43,8 @@ REPEAT_S = 0.5
 SINK_OPEN_S = 10.0
 UNHEALTHY_S = 5.0
 """A thread that shows no sign of life for so long is stuck."""
+BACK_IN_TIME = 4
+"""A thread goes on to read if frames are so many times further apart than inference takes."""
 WORKERS_STOP_S = 0.4
 WATCHDOG_STOP_S = 0.1
 SINKS_STOP_S = 0.35
@@ -131,10 +135,12 @@ class Flight:
         self._value_ns = 0
         self._busy_since_ns = 0
         self._since_presence = 0
-        # The two roles that the threads take in turn; that of inference is replaced by a new one
-        # when its holder is left behind.
+        # The two roles that the threads take in turn; they are replaced by new ones when their
+        # holder is left behind.
         self._reading = threading.Lock()
         self._inferring = threading.Lock()
+        self._keeps_reading = False
+        self._available_ns = self._took_ns = 0
         self._newest: Available | None = None
         self._handing_over = threading.Lock()
         self._over = False
@@ -228,12 +234,19 @@ class Flight:
         worker.start()
 
     def _work(self) -> None:
+        reading: threading.Lock | None = None  # the role, while this thread has it
         try:
             while True:
+                reading = reading or self._take_reading()
                 found = self._read()
                 if found is None:
                     return
-                self._infer(*found)
+                available, inferring = found
+                if not self._is_back_in_time(available):
+                    reading.release()
+                    reading = None
+                self._keeps_reading = reading is not None
+                self._infer(available, inferring)
         except AbandonedError:
             logger.warning("the network that was left behind has returned")
         except Exception as error:
@@ -243,35 +256,59 @@ class Flight:
             self.error = error
             self._over = True
             self._end()
+        finally:
+            if reading is not None:
+                reading.release()
+
+    def _take_reading(self) -> threading.Lock:
+        """Wait for the role of reading; one that was left behind with its holder does not count."""
+        while True:
+            role = self._reading
+            role.acquire()
+            if role is self._reading:
+                return role
+            role.release()
+
+    def _is_back_in_time(self, available: Available) -> bool:
+        """Whether the frame will be through long before the next one comes, by the last ones.
+
+        Then its thread goes on to read as well: waking the other one would cost the processor more
+        than all that is done for the frame.
+        """
+        interval_ns = available.time_ns - self._available_ns
+        self._available_ns = available.time_ns
+        return interval_ns > BACK_IN_TIME * self._took_ns
 
     def _read(self) -> tuple[Available, threading.Lock] | None:
-        """Read until there is a frame that inference is free for, and take both; None: the end."""
-        with self._reading:
-            while not self._over:
-                try:
-                    available = self.capture.next()
-                except SourceEnded:
-                    available = None
-                if available is None:
-                    self._over = True
-                    self.capture.close()
-                    self._wait_for_inference()
-                    self._end()
-                    break
-                role = self._inferring if self.live else self._wait_for_inference()
-                if not self.live:
-                    return available, role
-                if role.acquire(blocking=False):
-                    if self._newest is not None:
-                        self._replace(None)
-                    return available, role
-                self._replace(available)
-                # Inference may have looked for a frame and let go of its role in between.
-                if role.acquire(blocking=False):
-                    newest = self._take_newest()
-                    if newest is not None:
-                        return newest, role
-                    role.release()
+        """Read until there is a frame that inference is free for, and take both; None: the end.
+
+        The caller has the role of reading.
+        """
+        while not self._over:
+            try:
+                available = self.capture.next()
+            except SourceEnded:
+                available = None
+            if available is None:
+                self._over = True
+                self.capture.close()
+                self._wait_for_inference()
+                self._end()
+                break
+            if not self.live:
+                return available, self._wait_for_inference()
+            role = self._inferring
+            if role.acquire(blocking=False):
+                if self._newest is not None:
+                    self._replace(None)
+                return available, role
+            self._replace(available)
+            # Inference may have looked for a frame and let go of its role in between.
+            if role.acquire(blocking=False):
+                newest = self._take_newest()
+                if newest is not None:
+                    return newest, role
+                role.release()
         return None
 
     def _wait_for_inference(self) -> threading.Lock:
@@ -287,7 +324,9 @@ class Flight:
         while current is not None:
             self._busy_since_ns = time.monotonic_ns()
             self._process(current)
-            self._look_for_somebody(current.frame)
+            if self._aux is not None:
+                self._look_for_somebody(current.frame, self._aux)
+            self._took_ns = time.monotonic_ns() - self._busy_since_ns
             self._busy_since_ns = 0
             current = self._take_newest()
             if current is None:
@@ -365,16 +404,14 @@ class Flight:
             counts.failed += not valid
         counts.stale += valid and not fresh
 
-    def _look_for_somebody(self, frame: Frame) -> None:
+    def _look_for_somebody(self, frame: Frame, aux: Engine) -> None:
         """Now and then, ask the auxiliary network whether anybody is in view."""
-        if self._aux is None:
-            return
         self._since_presence += 1
         if self._since_presence < self.limits.presence_every:
             return
         self._since_presence = 0
         try:
-            scores = self._aux.run(frame.image)
+            scores = aux.run(frame.image)
         except GearshiftError as error:
             logger.debug("presence is unknown: %s", error)
             return
@@ -421,4 +458,6 @@ class Flight:
                 )
                 self._busy_since_ns = 0
                 self._inferring = threading.Lock()
+                if self._keeps_reading:
+                    self._reading = threading.Lock()
                 self._start_worker()
