@@ -1,4 +1,4 @@
-"""What a flight counts. Every number is written by one thread only, so none needs a lock."""
+"""What a flight counts. Every number is written by one thread at a time, so none needs a lock."""
 
 from __future__ import annotations
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 
 from gearshift.runtime.errors import GearshiftError, SinkError, SinkStoppedError
@@ -39,12 +41,16 @@ class NamedSink:
 class Outbox:
     """Opens, writes to, reopens and closes a sink in a thread of its own.
 
-    lossless: `put` waits when the sink is behind, for flights from a recording that waits too.
+    lossless: `put` waits when the sink is behind, for flights from a recording that waits too. It
+    does not wait for a sink that fails again and again: that would take seconds a frame.
     """
 
     def __init__(self, named: NamedSink, *, lossless: bool = False) -> None:
         self.name = named.name
         self.counts = SinkCounts()
+        # Reports are dropped both where they are put and where they are written.
+        self._counting = threading.Lock()
+        self._lossless = lossless
         self._named = named
         self._sink = named.sink
         patient = named.patience_s > 0
@@ -82,7 +88,7 @@ class Outbox:
         """Hand over a report."""
         dropped = self._channel.put(report)
         if dropped:
-            self.counts.dropped += dropped
+            self._drop(dropped)
 
     def stop(self) -> None:
         """Let nothing more in; what is there is still written."""
@@ -98,7 +104,7 @@ class Outbox:
             return True
         self._thread.join(timeout_s)
         if self._thread.is_alive():
-            self.counts.dropped += self._channel.close(discard=True) + len(self._taken)
+            self._drop(self._channel.close(discard=True) + len(self._taken))
             return False
         return True
 
@@ -134,8 +140,8 @@ class Outbox:
             # Opening proves little: many a sink only finds out when it writes.
             if not self._problem_lasts:
                 pause_s = FIRST_PAUSE_S
-            if self._stopping.wait(pause_s):
-                self.counts.dropped += self._channel.close(discard=True) + len(self._taken)
+            if self._pause(pause_s):
+                self._drop(self._channel.close(discard=True) + len(self._taken))
                 return
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
@@ -149,21 +155,37 @@ class Outbox:
                 try:
                     write(report)
                 except Exception:
-                    counts.dropped += 1
+                    self._drop(1)
                     raise
                 counts.written += 1
                 if self._problem:
                     self._works()
 
+    def _pause(self, pause_s: float) -> bool:
+        """Wait before the sink is opened again; whether the flight ended meanwhile."""
+        if self._lossless and self._problem_lasts:
+            self._drop(len(self._taken))
+            self._taken.clear()
+            until = time.monotonic() + pause_s
+            with suppress(ChannelClosedError):
+                while (left := until - time.monotonic()) > 0:
+                    self._drop(len(self._channel.take(left)))
+            return self._stopping.is_set()
+        return self._stopping.wait(pause_s)
+
     def _drain(self) -> None:
         """Take reports from producers that would wait, for a sink that will not come back."""
         self._stopped = True
-        self.counts.dropped += len(self._taken)
+        self._drop(len(self._taken))
         try:
             while True:
-                self.counts.dropped += len(self._channel.take())
+                self._drop(len(self._channel.take()))
         except ChannelClosedError:
             return
+
+    def _drop(self, count: int) -> None:
+        with self._counting:
+            self.counts.dropped += count
 
     def _works(self) -> None:
         logger.warning("sink %s works again", self.name)

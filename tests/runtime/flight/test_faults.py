@@ -16,7 +16,16 @@ from gearshift.runtime.scripted import Script
 from gearshift.runtime.sink import FlightInfo, FlightState, Report
 from gearshift.runtime.types import EstimateFlag, Frame, NetworkRole, Reason
 
-from .conftest import LIMITS, MS, FaultyCamera, FaultySink, MakeRig, no_errors_logged
+from .conftest import (
+    FRAMES,
+    LIMITS,
+    MS,
+    PATIENCE_S,
+    FaultyCamera,
+    FaultySink,
+    MakeRig,
+    no_errors_logged,
+)
 
 
 def is_fresh(report: Report) -> bool:
@@ -434,6 +443,40 @@ def test_a_recording_that_waits_is_flown_whole(make_rig: MakeRig) -> None:
     assert sequences == list(range(500))
     assert rig.flight.counts.estimates == 500
     assert rig.flight.error is None
+
+
+@pytest.mark.parametrize("mode", ["raise", "closed"])
+def test_a_recording_that_waits_waits_for_no_sink_that_fails_for_good(
+    make_rig: MakeRig, mode: str
+) -> None:
+    bad = FaultySink()
+    bad.mode = mode
+    rig = make_rig(
+        camera=FaultyCamera(live=False, frames=FRAMES), sinks=(bad,), required=False, start=False
+    )
+    rig.camera.open()
+    rig.flight.start()
+    assert rig.flight.wait(PATIENCE_S)
+    assert rig.flight.stop()
+    assert rig.flight.outboxes[0].counts.written == FRAMES
+    counts = rig.flight.outboxes[1].counts
+    assert (counts.written, counts.dropped) == (0, FRAMES)
+
+
+def test_a_recording_that_waits_loses_one_report_to_a_sink_that_fails_once(
+    make_rig: MakeRig,
+) -> None:
+    class Fails(FaultySink):
+        def write(self, report: Report) -> None:
+            if report.frame is not None and report.frame.sequence == 100 and self.opened == 1:
+                raise SinkError("the peer is gone")
+            super().write(report)
+
+    rig = make_rig(camera=FaultyCamera(live=False, frames=500), sinks=(Fails(),))
+    assert rig.flight.wait(PATIENCE_S)
+    assert rig.flight.stop()
+    counts = rig.flight.outboxes[1].counts
+    assert (counts.written, counts.dropped) == (499, 1)
 
 
 def test_a_recording_that_fails_ends_the_flight_with_its_error(make_rig: MakeRig) -> None:
