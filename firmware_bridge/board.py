@@ -419,6 +419,12 @@ class Board:
         if channel is not None and not keep_port:
             channel.port.close()
 
+    def _still_ours(self, channel: Channel) -> bool:
+        """Whether the board has been running since our last session, with no host in between whose
+        configuration it might have: sessions are counted."""
+        same_boot = channel.info.boot == self._info.boot
+        return same_boot and channel.session == (self._session + 1) & 0xFFFFFFFF
+
     def _recover(self, port: Port | None) -> None:
         while not self._closing.is_set():
             try:
@@ -454,7 +460,7 @@ class Board:
                 if answer.status is not Status.OK:
                     raise refusal("network", answer.status)
                 networks.append(parse_network(answer.body))
-            if self._tables is not None and channel.info.boot != self._info.boot:
+            if self._tables is not None and not self._still_ours(channel):
                 self._configure(channel, self._tables)
         except BaseException:
             port.close()

@@ -279,6 +279,25 @@ def test_two_hosts_take_turns_and_notice(posix: Target) -> None:
             assert np.array_equal(first.infer(0, image).outputs, expected)
 
 
+def test_another_hosts_configuration_does_not_stay(posix: Target) -> None:
+    """Whoever comes back flies with its own tables, though the board was never reset."""
+    bundle = pack_bundle(posix.networks).image
+    with Emulator(EmulatedPort.POSIX, bundle, tcp=True) as emulator:
+        address = replace(parse_address(emulator.url), timeout_s=5.0)
+        image = random_image(5)
+        ours, theirs = (IntegerEngine(n).run(image).tobytes() for n in posix.networks[:2])
+        with Board(address) as first:
+            first.configure(tables(posix.networks[0], 0))
+            assert first.process(image, 1, 0).estimate.values.tobytes() == ours
+            with Board(address) as second:
+                second.configure(tables(posix.networks[1], 1))
+                assert second.process(image, 1, 0).estimate.values.tobytes() == theirs
+            with pytest.raises(LinkError):
+                first.process(image, 2, 1)
+            assert first.wait(10)
+            assert first.process(image, 3, 2).estimate.values.tobytes() == ours
+
+
 @pytest.mark.parametrize("policy", [OP, AUX_SM, ANCHOR, RANDOM], ids=lambda policy: policy.name)
 def test_the_loop_over_a_real_flight_is_the_schedulers_to_the_bit(
     target: Target, board: Board, policy: Policy

@@ -35,7 +35,7 @@ def noise(seed: int) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
 @pytest.mark.parametrize("check", engine_checks(), ids=lambda check: check.__name__)
 def test_conformance(target: Target, check: EngineCheck) -> None:
     """On one board that stays, as a real one does."""
-    address = f"{target.address.url}?timeout=5"
+    address = f"{target.address.url}?baud={target.address.baud}&timeout=5"
     for name in ("F2", "aux"):
         check(lambda name=name: load_engine(name, engine=f"board:{address}"))
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,6 +42,36 @@ def test_a_whole_flight_gives_the_integer_engines_figures(
         pytest.skip(f"needs {', '.join(missing_tools(EmulatedPort.POSIX))}")
     assert replay(tmp_path, policy, "board:posix", *more) == expected[policy]
     assert len({row["networks"] for row in expected[policy]}) > 1
+
+
+@pytest.mark.parametrize("policy", ["op", "anchor"])
+def test_every_shipped_flight_on_the_riscv_core(
+    request: pytest.FixtureRequest, tmp_path: Path, policy: str
+) -> None:
+    """The reports of both engines, digit by digit, but for what a clock had a part in."""
+    if not request.config.getoption("--every-flight"):
+        pytest.skip("takes minutes: pytest tests/firmware_bridge/bridge --every-flight")
+    if missing_tools(EmulatedPort.RV32):
+        pytest.skip(f"needs {', '.join(missing_tools(EmulatedPort.RV32))}")
+    flights = sorted(map(str, FLIGHT.parent.glob("*.mcap")))
+    reports = []
+    for engine in ("integer", "board:rv32"):
+        out = tmp_path / "report.json"
+        arguments = ["replay", *flights, "--ensemble", "D1", "--policy", policy]
+        arguments += ["--threshold", "equal-error", "--engine", engine, "--json", str(out)]
+        assert main(arguments) == 0
+        reports.append(untimed(json.loads(out.read_text())))
+    assert len(reports[0]["recordings"]) == len(flights) > 1
+    assert reports[0]["summary"]["error"]["sum"]["value"] > 0
+    assert reports[0] == reports[1]
+
+
+def untimed(report: dict[str, Any]) -> dict[str, Any]:
+    """Without latencies, and without the engines' names."""
+    del report["engines"]
+    for figures in (report["summary"], *report["recordings"].values()):
+        del figures["latency"], figures["age"]
+    return report
 
 
 def test_the_loop_needs_the_whole_ensemble_on_the_board(
