@@ -1,11 +1,7 @@
-"""The flight's threads: capture, inference, and one outbox per sink; nobody waits for the slower.
+"""The flight: capture and inference (`workers`), one outbox per sink, and a watchdog.
 
-Two threads take turns. The one that has read a frame runs inference on it at once, and the other
-one takes over reading: capture and inference overlap, and yet no frame waits for a thread to wake
-up, which takes longer than everything else that a flight adds to its networks. Where inference is
-over long before the next frame, nobody needs to take over. A frame that comes while inference is
-busy waits, and is replaced by the next. A watchdog thread says `lost` when no
-frame comes or no network answers, and leaves networks behind that do not return.
+Nobody waits for the slower. The watchdog thread says `lost` when no frame comes or no network
+answers, and leaves networks behind that do not return.
 """
 
 from __future__ import annotations
@@ -23,14 +19,15 @@ from gearshift.runtime.errors import FrameError, GearshiftError
 from gearshift.runtime.flight.budget import ThresholdController
 from gearshift.runtime.flight.capture import Available, Capture, Prepare
 from gearshift.runtime.flight.counts import InferenceCounts
-from gearshift.runtime.flight.guard import AbandonedError, GuardedEngine
+from gearshift.runtime.flight.guard import GuardedEngine
 from gearshift.runtime.flight.outbox import NamedSink, Outbox
 from gearshift.runtime.flight.state import FlightStateMachine, PresenceRule
+from gearshift.runtime.flight.workers import Workers
 from gearshift.runtime.policy import Probe
 from gearshift.runtime.portable import softmax
 from gearshift.runtime.scheduler import Scheduler
 from gearshift.runtime.sink import FlightInfo, FlightState, Report
-from gearshift.runtime.source import Source, SourceEnded
+from gearshift.runtime.source import Source
 from gearshift.runtime.types import Estimate, EstimateFlag, Frame, NetworkRole
 
 logger = logging.getLogger(__name__)
@@ -43,8 +40,6 @@ REPEAT_S = 0.5
 SINK_OPEN_S = 10.0
 UNHEALTHY_S = 5.0
 """A thread that shows no sign of life for so long is stuck."""
-BACK_IN_TIME = 4
-"""A thread goes on to read if frames are so many times further apart than inference takes."""
 WORKERS_STOP_S = 0.4
 WATCHDOG_STOP_S = 0.1
 SINKS_STOP_S = 0.35
@@ -133,23 +128,12 @@ class Flight:
         self._publishing = threading.Lock()
         self._published_ns = time.monotonic_ns()
         self._value_ns = 0
-        self._busy_since_ns = 0
         self._since_presence = 0
-        # The two roles that the threads take in turn; they are replaced by new ones when their
-        # holder is left behind.
-        self._reading = threading.Lock()
-        self._inferring = threading.Lock()
-        self._keeps_reading = False
-        self._available_ns = self._took_ns = 0
-        self._newest: Available | None = None
-        self._handing_over = threading.Lock()
-        self._over = False
-        self._stopping = threading.Event()
         # What the watchdog sleeps on; an Event would cost it more than what it looks at.
         self._landed = threading.Lock()
         self._landed.acquire()
         self._ended = threading.Event()
-        self._workers: list[threading.Thread] = []
+        self._workers = Workers(self.capture, self._process, self._source_ended)
         self._watchdog = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     @property
@@ -166,9 +150,7 @@ class Flight:
     def healthy(self) -> bool:
         """Whether capture and inference still turn round; a supervisor should restart a flight in
         which one of them is stuck where no other thread can help."""
-        busy = self._busy_since_ns
-        stuck = busy and time.monotonic_ns() - busy > UNHEALTHY_S * NS_PER_S
-        return not stuck and self.capture.silent_s < UNHEALTHY_S
+        return max(self._workers.busy_s, self.capture.silent_s) < UNHEALTHY_S
 
     def start(self) -> None:
         """Open the sinks, then let frames in; raises SinkError when a required one fails."""
@@ -181,8 +163,7 @@ class Flight:
             self._stop_sinks(SINKS_STOP_S)
             self.capture.close()
             raise
-        self._start_worker()
-        self._start_worker()
+        self._workers.start()
         if self.live:
             self._watchdog.start()
 
@@ -197,17 +178,11 @@ class Flight:
         the end of a recording that waits for nobody, all of them.
         """
         finished = self._ended.is_set()
-        self._stopping.set()
         if self._landed.locked():
             self._landed.release()
-        self.capture.stop()
-        clean = True
-        until = time.monotonic() + WORKERS_STOP_S
-        for worker in self._workers:
-            worker.join(max(until - time.monotonic(), 0.0))
-            if worker.is_alive():
-                logger.warning("the source or a network does not return; left behind")
-                clean = False
+        clean = self._workers.stop(WORKERS_STOP_S)
+        if not clean:
+            logger.warning("the source or a network does not return; left behind")
         if self._watchdog.is_alive():
             self._watchdog.join(WATCHDOG_STOP_S)
         patience_s = SINKS_STOP_S
@@ -227,132 +202,14 @@ class Flight:
                 clean = False
         return clean
 
-    def _start_worker(self) -> None:
-        name = f"flight {len(self._workers) + 1}"
-        worker = threading.Thread(target=self._work, name=name, daemon=True)
-        self._workers.append(worker)
-        worker.start()
-
-    def _work(self) -> None:
-        reading: threading.Lock | None = None  # the role, while this thread has it
-        try:
-            while True:
-                reading = reading or self._take_reading()
-                found = self._read()
-                if found is None:
-                    return
-                available, inferring = found
-                if not self._is_back_in_time(available):
-                    reading.release()
-                    reading = None
-                self._keeps_reading = reading is not None
-                self._infer(available, inferring)
-        except AbandonedError:
-            logger.warning("the network that was left behind has returned")
-        except Exception as error:
-            if not isinstance(error, GearshiftError):
-                logger.exception("the flight failed")
-                error = GearshiftError(f"the flight failed: {error}")
-            self.error = error
-            self._over = True
-            self._end()
-        finally:
-            if reading is not None:
-                reading.release()
-
-    def _take_reading(self) -> threading.Lock:
-        """Wait for the role of reading; one that was left behind with its holder does not count."""
-        while True:
-            role = self._reading
-            role.acquire()
-            if role is self._reading:
-                return role
-            role.release()
-
-    def _is_back_in_time(self, available: Available) -> bool:
-        """Whether the frame will be through long before the next one comes, by the last ones.
-
-        Then its thread goes on to read as well: waking the other one would cost the processor more
-        than all that is done for the frame.
-        """
-        interval_ns = available.time_ns - self._available_ns
-        self._available_ns = available.time_ns
-        return interval_ns > BACK_IN_TIME * self._took_ns
-
-    def _read(self) -> tuple[Available, threading.Lock] | None:
-        """Read until there is a frame that inference is free for, and take both; None: the end.
-
-        The caller has the role of reading.
-        """
-        while not self._over:
-            try:
-                available = self.capture.next()
-            except SourceEnded:
-                available = None
-            if available is None:
-                self._over = True
-                self.capture.close()
-                self._wait_for_inference()
-                self._end()
-                break
-            if not self.live:
-                return available, self._wait_for_inference()
-            role = self._inferring
-            if role.acquire(blocking=False):
-                if self._newest is not None:
-                    self._replace(None)
-                return available, role
-            self._replace(available)
-            # Inference may have looked for a frame and let go of its role in between.
-            if role.acquire(blocking=False):
-                newest = self._take_newest()
-                if newest is not None:
-                    return newest, role
-                role.release()
-        return None
-
-    def _wait_for_inference(self) -> threading.Lock:
-        """Take the role of inference once whoever has it is through, or was left behind."""
-        while True:
-            role = self._inferring
-            if role.acquire(timeout=WATCHDOG_S) or self._stopping.is_set():
-                return role
-
-    def _infer(self, available: Available, role: threading.Lock) -> None:
-        """Process a frame, and what came in the meantime, in the role of inference."""
-        current: Available | None = available
-        while current is not None:
-            self._busy_since_ns = time.monotonic_ns()
-            self._process(current)
-            if self._aux is not None:
-                self._look_for_somebody(current.frame, self._aux)
-            self._took_ns = time.monotonic_ns() - self._busy_since_ns
-            self._busy_since_ns = 0
-            current = self._take_newest()
-            if current is None:
-                role.release()
-                if self._newest is not None and role.acquire(blocking=False):
-                    current = self._take_newest()
-                    if current is None:
-                        role.release()
-
-    def _replace(self, available: Available | None) -> None:
-        """Let a frame wait in place of the one that does."""
-        with self._handing_over:
-            self.capture.counts.replaced += self._newest is not None
-            self._newest = available
-
-    def _take_newest(self) -> Available | None:
-        with self._handing_over:
-            newest, self._newest = self._newest, None
-            return newest
-
-    def _end(self) -> None:
-        if not self._ended.is_set():
-            self._ended.set()
-            self._on_end()
+    def _source_ended(self, error: GearshiftError | None) -> None:
+        """In a worker: no more frames will come."""
+        self.error = error
+        self._ended.set()
+        self._on_end()
 
     def _process(self, available: Available) -> None:
+        """Inference on one frame, in a worker."""
         frame, counts = available.frame, self.counts
         if self.live:
             age = time.monotonic_ns() - frame.capture_time_ns
@@ -386,6 +243,8 @@ class Flight:
         self._count(estimate, valid=valid, fresh=fresh)
         if self._controller is not None:
             self.scheduler.set_threshold(self._controller.update(estimate))
+        if self._aux is not None:
+            self._look_for_somebody(frame, self._aux)
 
     def _publish(self, report: Report) -> None:
         for outbox in self.outboxes:
@@ -456,8 +315,4 @@ class Flight:
                     engine.network.name,
                     self.limits.stall_ns // 1_000_000,
                 )
-                self._busy_since_ns = 0
-                self._inferring = threading.Lock()
-                if self._keeps_reading:
-                    self._reading = threading.Lock()
-                self._start_worker()
+                self._workers.leave_behind()

@@ -129,6 +129,27 @@ def test_a_network_that_never_returns_is_left_behind_and_taken_back(
     assert len(rig.reports) > before
 
 
+def test_a_network_is_left_behind_while_the_other_thread_reads(make_rig: MakeRig) -> None:
+    """With a slow probe, reading is handed over; the thread that hangs then does not hold it."""
+    rig = make_rig()
+    rig.until_tracking()
+    rig.small.mode = "slow"
+    rig.until(lambda r: rig.flight.capture.counts.replaced > 2)
+    for _ in range(2):  # also with the thread that was started for the first one
+        rig.large.released.clear()
+        rig.large.inside.clear()
+        rig.large.mode = "stall"
+        assert rig.large.inside.wait(10)
+        rig.until(lambda r: r.estimate is not None and r.estimate.answered is NetworkRole.SMALL)
+        rig.large.mode = "good"
+        rig.large.released.set()
+        rig.until(lambda r: r.estimate is not None and r.estimate.answered is NetworkRole.LARGE)
+    assert rig.flight.counts.stalls == 2
+    captured = [r.frame.capture_time_ns for r in rig.reports if r.frame is not None]
+    assert captured == sorted(set(captured))
+    assert rig.flight.stop()
+
+
 def test_lost_goes_out_while_both_networks_hang(make_rig: MakeRig) -> None:
     rig = make_rig(policy=ALWAYS_LARGE, threshold=None)
     rig.until_tracking()

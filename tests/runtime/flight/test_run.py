@@ -312,6 +312,7 @@ def check_one_line(flight: Path, override: str, said: str) -> None:
     assert len(lines) == 1
     assert said in lines[0]
     assert "Traceback" not in done.stderr
+    assert not list(flight.parent.glob("recorded/*.mcap")), "the flight had begun"
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "soon"])
