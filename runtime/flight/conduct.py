@@ -78,15 +78,16 @@ def conduct(config: FlightConfig, *, seconds: float | None = None) -> int:
         flight = ready.flight
         keep_for_the_flight()
         stack.callback(gc.unfreeze)
+        if config.sections.prometheus is not None:
+            # Not every flight needs a web server's modules.
+            from gearshift.runtime.flight.prometheus import MetricsServer
+
+            # Before take-off: a port that is taken must not end a flight that has begun.
+            server = MetricsServer(flight, config.sections.prometheus.port)
+            stack.callback(server.close)
         flight.start()
         supervisor.ready()
         try:
-            if config.sections.prometheus is not None:
-                # Not every flight needs a web server's modules.
-                from gearshift.runtime.flight.prometheus import MetricsServer
-
-                server = MetricsServer(flight, config.sections.prometheus.port)
-                stack.callback(server.close)
             _attend(flight, config, wakeups, supervisor, seconds)
         finally:
             supervisor.stopping()

@@ -78,13 +78,15 @@ class MetricsServer:
 
     def __init__(self, flight: Flight, port: int) -> None:
         reader = StatusReader(flight)
+        reading = threading.Lock()  # every request has a thread of its own
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 if self.path.split("?")[0] != "/metrics":
                     self.send_error(404, "only /metrics is here")
                     return
-                body = exposition(flight, reader).encode()
+                with reading:
+                    body = exposition(flight, reader).encode()
                 self.send_response(200)
                 self.send_header("Content-Type", CONTENT_TYPE)
                 self.send_header("Content-Length", str(len(body)))
