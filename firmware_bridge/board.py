@@ -26,19 +26,17 @@ from gearshift.firmware_bridge.channel import (
 )
 from gearshift.firmware_bridge.cpx_port import Port
 from gearshift.firmware_bridge.link import BoardAddress, PortFinder
-from gearshift.firmware_bridge.transfer import Transfer, refusal
-from gearshift.firmware_bridge.wire import (
+from gearshift.firmware_bridge.messages import (
     TABLES_TARGET,
     Answer,
     BoardEstimate,
     BoardInfo,
     BoardNetwork,
     BoardStatus,
-    Parser,
-    ParserCounts,
     Status,
     Type,
     infer_payload,
+    parse_answer,
     parse_counters,
     parse_estimate,
     parse_network,
@@ -48,6 +46,8 @@ from gearshift.firmware_bridge.wire import (
     stream_payload,
     write_payloads,
 )
+from gearshift.firmware_bridge.transfer import Transfer, refusal
+from gearshift.firmware_bridge.wire import Parser, ParserCounts
 from gearshift.runtime.errors import ConfigurationError, LinkError
 from gearshift.runtime.types import Image
 
@@ -61,7 +61,6 @@ CONNECT_S = 3.0
 SILENT_AFTER = 2
 """Calls in a row without an answer after which the link counts as gone."""
 
-_PREFIX_BYTES = 24
 
 OpenPort = Callable[[], Port]
 
@@ -255,7 +254,7 @@ class Board:
                 event = channel.events.popleft()
             came = event.sequence + 1
             if event.status == Status.OK:
-                yield parse_estimate(event.payload[_PREFIX_BYTES:])
+                yield parse_estimate(parse_answer(event).body)
 
     def stop_stream(self) -> None:
         """End a stream; raises LinkError."""

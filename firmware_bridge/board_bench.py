@@ -12,15 +12,10 @@ import numpy as np
 from gearshift.firmware_bridge.board import Board, Inference
 from gearshift.firmware_bridge.board_target import Target
 from gearshift.firmware_bridge.link import BITS_PER_BYTE
+from gearshift.firmware_bridge.messages import Type, infer_payload, write_payloads
 from gearshift.firmware_bridge.relay import Relay
 from gearshift.firmware_bridge.transfer import Transfer
-from gearshift.firmware_bridge.wire import (
-    Message,
-    Type,
-    infer_payload,
-    to_line,
-    write_payloads,
-)
+from gearshift.firmware_bridge.wire import Message, to_line
 from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.types import Image
 

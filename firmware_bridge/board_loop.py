@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from gearshift.firmware_bridge.board import Board, Turn
 from gearshift.firmware_bridge.board_configuration import BoardNetworks, configure_board
 from gearshift.firmware_bridge.board_engine import BoardEngine
-from gearshift.firmware_bridge.wire import BoardEstimate
+from gearshift.firmware_bridge.messages import BoardEstimate
 from gearshift.runtime.calibration import Calibration
 from gearshift.runtime.combination import Combination
 from gearshift.runtime.ensemble import Ensemble

@@ -18,7 +18,7 @@ import numpy as np
 
 from gearshift.firmware_bridge.board import Board
 from gearshift.firmware_bridge.board_configuration import POLICIES, BoardNetworks, configure_board
-from gearshift.firmware_bridge.wire import CountKind
+from gearshift.firmware_bridge.messages import CountKind
 from gearshift.runtime.ensemble import EnsembleRecord
 from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.network import find_network_source

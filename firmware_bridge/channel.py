@@ -14,21 +14,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gearshift.firmware_bridge.cpx_port import Port
-from gearshift.firmware_bridge.wire import (
-    ANSWER,
+from gearshift.firmware_bridge.messages import (
     JOBS,
     WINDOW,
     Answer,
     BoardInfo,
-    Message,
-    Parser,
     Status,
     Type,
     hello_payload,
     parse_answer,
     parse_hello,
-    to_line,
 )
+from gearshift.firmware_bridge.wire import ANSWER, Message, Parser, to_line
 from gearshift.runtime.errors import LinkError
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from gearshift.firmware_bridge.channel import (
     Channel,
     Ticket,
 )
-from gearshift.firmware_bridge.wire import Answer, Status, Type
+from gearshift.firmware_bridge.messages import Answer, Status, Type
 from gearshift.runtime.errors import LinkError
 
 BUSY_PAUSE_S = 0.005

@@ -19,9 +19,9 @@ from gearshift.firmware_bridge.board_target import Target, open_target
 from gearshift.firmware_bridge.channel import BoardRefusedError, BoardTimeoutError
 from gearshift.firmware_bridge.emulator import EmulatedPort, Emulator, camera_file, missing_tools
 from gearshift.firmware_bridge.link import parse_address
+from gearshift.firmware_bridge.messages import Ability, CountKind
 from gearshift.firmware_bridge.network_image import pack_bundle
 from gearshift.firmware_bridge.transfer import Transfer
-from gearshift.firmware_bridge.wire import Ability, CountKind
 from gearshift.runtime.calibration import Calibration
 from gearshift.runtime.ensemble import Ensemble
 from gearshift.runtime.errors import ConfigurationError, FrameError, LinkError

@@ -10,13 +10,10 @@ import pytest
 
 from gearshift.firmware_bridge.board_target import Target
 from gearshift.firmware_bridge.cpx_port import Port
-from gearshift.firmware_bridge.wire import (
-    ANSWER,
+from gearshift.firmware_bridge.messages import (
     WINDOW,
     Ability,
     Answer,
-    Message,
-    Parser,
     Status,
     Type,
     hello_payload,
@@ -24,9 +21,9 @@ from gearshift.firmware_bridge.wire import (
     parse_answer,
     parse_counters,
     parse_hello,
-    to_line,
     write_payloads,
 )
+from gearshift.firmware_bridge.wire import ANSWER, Message, Parser, to_line
 
 PATIENCE_S = 10.0
 QUIET_S = 0.3

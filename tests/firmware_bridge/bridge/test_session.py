@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gearshift.firmware_bridge.emulator import Build, EmulatedPort, build, missing_tools
-from gearshift.firmware_bridge.wire import WINDOW
+from gearshift.firmware_bridge.messages import WINDOW
 
 settings.register_profile("gearshift", deadline=None)
 settings.load_profile("gearshift")

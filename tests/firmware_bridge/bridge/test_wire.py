@@ -23,14 +23,11 @@ from gearshift.firmware_bridge.emulator import (
     firmware_folder,
     missing_tools,
 )
-from gearshift.firmware_bridge.wire import (
+from gearshift.firmware_bridge.messages import (
     COUNTERS,
-    MAX_FRAME,
     MAX_PARTS,
     TABLES_TARGET,
     WINDOW,
-    Message,
-    Parser,
     Status,
     Type,
     parse_answer,
@@ -40,9 +37,9 @@ from gearshift.firmware_bridge.wire import (
     parse_network,
     parse_outputs,
     parse_status,
-    to_line,
     write_payloads,
 )
+from gearshift.firmware_bridge.wire import MAX_FRAME, Message, Parser, to_line
 from gearshift.runtime.errors import LinkError
 
 settings.register_profile("gearshift", deadline=None)

@@ -23,19 +23,16 @@ from gearshift.firmware_bridge.board_configuration import (
 )
 from gearshift.firmware_bridge.emulator import EmulatedPort, Emulator, missing_tools
 from gearshift.firmware_bridge.link import PortFinder, parse_address
-from gearshift.firmware_bridge.network_image import network_identity, pack_bundle, pack_network
-from gearshift.firmware_bridge.wire import (
-    ANSWER,
+from gearshift.firmware_bridge.messages import (
     TABLES_TARGET,
-    Message,
-    Parser,
     Status,
     Type,
     hello_payload,
     process_payload,
-    to_line,
     write_payloads,
 )
+from gearshift.firmware_bridge.network_image import network_identity, pack_bundle, pack_network
+from gearshift.firmware_bridge.wire import ANSWER, Message, Parser, to_line
 from gearshift.runtime.calibration import Calibration
 from gearshift.runtime.combination import Combination
 from gearshift.runtime.ensemble import Ensemble
