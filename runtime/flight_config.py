@@ -237,9 +237,9 @@ def read_flight_config(
     """Read and validate a file with what overrides it (`key.path=value`).
 
     environment: of the process; those variables that begin with GEARSHIFT_RUN__ count. more_sinks:
-    kinds that are added to those of the file, with their defaults. Raises
-    ConfigurationError, and MissingExtraError for a plug-in whose packages are missing, in one line
-    that names the file and line, variable or option.
+    kinds that are added to those of the file, with their defaults; the flight starts without them
+    when they cannot be opened. Raises ConfigurationError, and MissingExtraError for a plug-in whose
+    packages are missing, in one line that names the file and line, variable or option.
     """
     document = parse_toml(path)
     for name, value in sorted((environment or {}).items()):
@@ -250,7 +250,7 @@ def read_flight_config(
         document = document.with_override(assignment, "--set")
     sinks = document.values.get("sinks", [])
     if more_sinks and isinstance(sinks, list):
-        tables = [*sinks, *({"kind": kind} for kind in more_sinks)]
+        tables = [*sinks, *({"kind": kind, "required": False} for kind in more_sinks)]
         document = replace(document, values={**document.values, "sinks": tables})
     return _parse(document)
 

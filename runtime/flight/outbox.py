@@ -75,11 +75,11 @@ class Outbox:
         self._thread.start()
 
     def wait_until_open(self, timeout_s: float) -> None:
-        """Raise SinkError when a required sink cannot be opened, or not in time."""
-        opened = self._opened.wait(timeout_s)
+        """Raise SinkError when a required sink cannot be opened, or not in time; one that is not
+        required is not waited for."""
         if not self._named.required:
             return
-        if not opened:
+        if not self._opened.wait(timeout_s):
             raise SinkError(f"sink {self.name} did not open within {timeout_s:g} s")
         if self._opening_error is not None:
             raise self._opening_error

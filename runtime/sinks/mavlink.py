@@ -201,6 +201,8 @@ def _connect(options: MavlinkOptions) -> tuple[Write, Callable[[], object]]:
     try:
         if kind == "udp":
             host, _, port = rest.rpartition(":")
+            if not host or not port.isdecimal():
+                raise SinkError(f"MAVLink to {options.to}: write udp:HOST:PORT")
             found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_DGRAM)
             family, socket_kind, protocol, _, address = found[0]
             link = socket.socket(family, socket_kind, protocol)

@@ -415,6 +415,22 @@ def test_a_sink_that_does_not_open(make_rig: MakeRig, required: bool) -> None:
     rig.until(lambda r: bad.written > 0)
 
 
+def test_take_off_waits_for_no_sink_that_is_not_required(make_rig: MakeRig) -> None:
+    class Hangs(FaultySink):
+        def open(self, info: FlightInfo) -> None:
+            self.inside.set()
+            self.released.wait(PATIENCE_S)
+
+    bad = Hangs()
+    rig = make_rig(sinks=(bad,), required=False)
+    assert bad.inside.wait(PATIENCE_S)
+    rig.until_tracking()
+    assert not bad.released.is_set()
+    assert bad.written == 0
+    bad.released.set()
+    rig.until(lambda r: bad.written > 0)
+
+
 def test_a_state_is_repeated_while_no_frame_comes(make_rig: MakeRig) -> None:
     camera = FaultyCamera()
 

@@ -226,8 +226,8 @@ def test_over_a_serial_line_that_goes_away_and_comes_back() -> None:
     ("target", "message"),
     [
         ("/dev/no-such-port", "no-such-port"),
-        ("udp:127.0.0.1:port", "port"),
-        ("udp:127.0.0.1", "MAVLink to udp"),
+        ("udp:127.0.0.1:port", "write udp:HOST:PORT"),
+        ("udp:127.0.0.1", "write udp:HOST:PORT"),
         ("nonsense://x", "nonsense"),
     ],
 )
