@@ -64,8 +64,8 @@ def metered(ensemble: Ensemble) -> tuple[Ensemble, list[CpuMeter]]:
 class PacedCamera:
     """A camera that plays images from memory at an even rate while it is switched on.
 
-    paced False: as fast as they are fetched, until `frames` are through; it then waits for its
-    reader like a recording.
+    frames: it gives so many, as fast as they are fetched, like a recording that waits; None: it is
+    live, and `prepare` keeps what a camera's own hardware does out of what is measured.
     """
 
     def __init__(
@@ -78,6 +78,11 @@ class PacedCamera:
         self._sequence = 0
         self._due_ns = 0
         self._on = threading.Event()
+        self._prepared: list[Image] = []
+
+    def prepare(self, count: int) -> None:
+        """Lay so many images into memory of their own, while it is switched off."""
+        self._prepared = [self._image(self._sequence + i) for i in reversed(range(count))]
 
     def switch(self, *, on: bool) -> None:
         """Begin or cease to give frames."""
@@ -107,11 +112,14 @@ class PacedCamera:
         sequence, time_ns = self._sequence, self._due_ns
         self._sequence += 1
         self._due_ns += self._period_ns
-        image = self.images[sequence % len(self.images)].copy()
+        image = self._prepared.pop() if self._prepared else self._image(sequence)
         return Frame(image, time_ns, sequence, "bench", self.camera)
 
     def close(self) -> None:
         """See `Source.close`."""
+
+    def _image(self, sequence: int) -> Image:
+        return self.images[sequence % len(self.images)].copy()
 
 
 def bench_flight(

@@ -178,6 +178,7 @@ def _turn(
     source: PacedCamera, meters: Sequence[CpuMeter], measured: _Measured, frames: int
 ) -> None:
     """Fly for so many frames."""
+    source.prepare(frames)
     inside = sum(meter.cpu_ns for meter in meters)
     cpu, wall = time.process_time(), time.monotonic()
     source.switch(on=True)

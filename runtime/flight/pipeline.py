@@ -33,7 +33,7 @@ from gearshift.runtime.types import Estimate, EstimateFlag, Frame, NetworkRole
 logger = logging.getLogger(__name__)
 
 NS_PER_S = 1_000_000_000
-WATCHDOG_S = 0.1
+WATCHDOG_S = 0.15
 """How late the watchdog may notice that a network does not return."""
 REPEAT_S = 0.5
 """How often a state is repeated while no estimate comes; MAVLink wants to hear once a second."""
