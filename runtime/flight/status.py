@@ -34,19 +34,23 @@ class Status:
     problems: tuple[str, ...]
 
     def line(self) -> str:
-        """For a person to read, in less than 100 characters where nothing is wrong."""
+        """For a person to read, in less than 100 characters where nothing is wrong.
+
+        What is wrong stands in front: a narrow terminal cuts the end off.
+        """
         parts = [
             f"{self.state:8}",
-            f"{self.rate_hz:5.1f} Hz",
-            f"age {self.age_ms:5.1f} ms",
+            *self.problems,
+            f"{_or_dash(self.rate_hz, '5.1f')} Hz",
+            f"age {_or_dash(self.age_ms, '5.1f')} ms",
             f"{self.network:5}",
-            f"large {_percent(self.large_share)}",
-            f"signal {self.signal:.3g} / {self.threshold:.3g}",
+            f"large {_or_dash(100 * self.large_share, '3.0f')}%",
+            f"signal {_or_dash(self.signal, '.3g')} / {_or_dash(self.threshold, '.3g')}",
             f"dropped {self.dropped}",
         ]
         if not math.isnan(self.celsius):
             parts.append(f"{self.celsius:.0f} C")
-        return "  ".join([*parts, *self.problems])
+        return "  ".join(parts)
 
 
 class StatusReader:
@@ -103,5 +107,6 @@ def processor_celsius() -> float:
         return math.nan
 
 
-def _percent(share: float) -> str:
-    return "  - " if math.isnan(share) else f"{100 * share:3.0f}%"
+def _or_dash(value: float, form: str) -> str:
+    """A number, or as wide as that a dash where it is not known."""
+    return "-".rjust(len(format(0.0, form))) if math.isnan(value) else format(value, form)
