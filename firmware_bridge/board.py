@@ -125,6 +125,7 @@ class Board:
         self._image = 0
         self._silent = 0
         self._tables: bytes | None = None
+        self._threshold: bytes | None = None
         self._info: BoardInfo
         self._session: int
         self._networks: tuple[BoardNetwork, ...] = ()
@@ -205,7 +206,7 @@ class Board:
         them again after a reset. Raises LinkError, ConfigurationError when it refuses them."""
         with self._lock:
             self._configure(self._live(), tables)
-            self._tables = tables
+            self._tables, self._threshold = tables, None
 
     def process(
         self, image: Image, frame: int, capture_time_ns: int, timeout_s: float | None = None
@@ -226,8 +227,11 @@ class Board:
         )
 
     def set_threshold(self, threshold: float) -> None:
-        """Of the loop, from the next frame on; raises LinkError."""
-        self._ask(Type.THRESHOLD, struct.pack("<f", threshold))
+        """Of the loop, from the next frame on, also after a reset; raises LinkError."""
+        with self._lock:
+            payload = struct.pack("<f", threshold)
+            self._ask(Type.THRESHOLD, payload)
+            self._threshold = payload
 
     def reset_history(self) -> None:
         """Start a new flight; raises LinkError."""
@@ -461,6 +465,8 @@ class Board:
                 networks.append(parse_network(answer.body))
             if self._tables is not None and not self._still_ours(channel):
                 self._configure(channel, self._tables)
+                if self._threshold is not None:
+                    channel.ask(Type.THRESHOLD, self._threshold)
         except BaseException:
             port.close()
             raise

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gearshift.firmware_bridge.wire import ANSWER, Message
 from gearshift.runtime.errors import LinkError
-from gearshift.runtime.types import FloatArray
+from gearshift.runtime.types import EstimateFlag, FloatArray, Reason
 
 VERSION: Final = 1
 WINDOW: Final = 16
@@ -296,6 +296,8 @@ class BoardEstimate:
 
 
 _NOBODY: Final = 255
+_ANSWERED: Final = (0, 1, _NOBODY)
+_FLAGS: Final = sum(flag.value for flag in EstimateFlag)
 _AUX: Final = 2
 
 
@@ -310,6 +312,11 @@ def parse_estimate(body: bytes) -> BoardEstimate:
         numbers = np.frombuffer(body, "<f4", sum(lengths), _ESTIMATE.size).astype(np.float32)
     except (struct.error, ValueError) as error:
         raise LinkError(f"an estimate is damaged ({error})") from error
+    if answered not in _ANSWERED or reason >= len(Reason) or flags & ~_FLAGS:
+        raise LinkError(
+            f"an estimate has codes that this gearshift does not know (answered {answered}, "
+            f"reason {reason}, flags {flags}); is the board's firmware newer?"
+        )
     values, deviation, *outputs = np.split(numbers, np.cumsum(lengths)[:-1])
     roles = [r for r in range(3) if valid >> r & 1]
     return BoardEstimate(

@@ -159,6 +159,10 @@ def test_the_threshold_moves(target: Target, board: Board) -> None:
     estimates = [loop.process(frame) for frame in frames[3:]]
     assert {estimate.reason for estimate in estimates} == {Reason.HARD}
     assert {estimate.answered for estimate in estimates} == {NetworkRole.LARGE}
+    board.reset()
+    again = loop.process(frames[0])
+    assert again.reason is Reason.HARD
+    assert again.threshold == loop.threshold == float("-inf")
 
 
 def test_the_boards_own_camera(networks: tuple[IntegerNetwork, ...]) -> None:

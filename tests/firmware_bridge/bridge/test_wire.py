@@ -41,9 +41,8 @@ from gearshift.firmware_bridge.messages import (
 )
 from gearshift.firmware_bridge.wire import MAX_FRAME, Message, Parser, to_line
 from gearshift.runtime.errors import LinkError
-
-settings.register_profile("gearshift", deadline=None)
-settings.load_profile("gearshift")
+from gearshift.runtime.selection import REASONS
+from gearshift.runtime.types import EstimateFlag, Reason
 
 CAPACITY = 1 << 13
 FRAME_GOOD = 0
@@ -326,6 +325,23 @@ def test_damaged_bodies_are_link_errors(body: bytes, status: int) -> None:
     ):
         with contextlib.suppress(LinkError):
             parse()
+
+
+@given(answered=st.integers(0, 255), reason=st.integers(0, 255), flags=st.integers(0, 255))
+def test_an_estimate_of_newer_firmware_is_refused_or_understood(
+    answered: int, reason: int, flags: int
+) -> None:
+    codes = struct.pack("<8B", answered, 0, 0, reason, flags, 1, 0, 0)
+    body = struct.pack("<IIQ", 1, 0, 5) + codes + bytes(28) + struct.pack("<ff", 1.5, 0.1)
+    try:
+        estimate = parse_estimate(body)
+    except LinkError:
+        assert answered in range(2, 255) or reason >= len(Reason) or flags > 15
+        return
+    assert REASONS[estimate.reason] in Reason
+    assert EstimateFlag(estimate.flags).value == flags
+    assert estimate.answered in (None, 0, 1)
+    assert estimate.values.tolist() == [1.5]
 
 
 @given(st.binary(min_size=1, max_size=20_000), st.integers(700, 5000))
