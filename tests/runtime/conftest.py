@@ -9,16 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
 from onnx import TensorProto, helper, numpy_helper
 
 from gearshift.runtime.network import METADATA_KEY, Network
 from gearshift.runtime.scripted import GRID, scripted_network
 from gearshift.runtime.types import POSE_COMPONENTS, HeadGrid
 
-# Shared runners stall; no test may fail by the clock.
-settings.register_profile("gearshift", deadline=None)
-settings.load_profile("gearshift")
 
 HEIGHT, WIDTH = 12, 20
 BuildModel = Callable[..., bytes]

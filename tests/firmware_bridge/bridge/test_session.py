@@ -7,14 +7,11 @@ from enum import IntEnum
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gearshift.firmware_bridge.emulator import Build, EmulatedPort, build, missing_tools
 from gearshift.firmware_bridge.messages import WINDOW
-
-settings.register_profile("gearshift", deadline=None)
-settings.load_profile("gearshift")
 
 SESSION_BYTES = 1 << 16
 PENDING, ANSWERED = 1, 2

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -30,9 +29,6 @@ from gearshift.runtime.integer_network import (
 from gearshift.runtime.scripted import scripted_network
 from gearshift.runtime.types import Component, FloatArray, HeadGrid, Image
 
-# Shared runners stall; no test may fail by the clock.
-settings.register_profile("gearshift", deadline=None)
-settings.load_profile("gearshift")
 
 FIRMWARE = Path(__file__).parents[3] / "firmware_bridge" / "firmware"
 DRIVER = Path(__file__).with_name("driver.c")
