@@ -5,7 +5,8 @@ import os
 import pytest
 from hypothesis import settings
 
-# No test may fail by the clock. CI judges the change, not the draw: it runs the same examples every time. Elsewhere they vary.
+# Shared runners stall: no test may fail by the clock. CI judges the change, not the draw: it runs
+# the same examples every time. Elsewhere they vary.
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("dev", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")

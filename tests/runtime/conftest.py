@@ -15,7 +15,6 @@ from gearshift.runtime.network import METADATA_KEY, Network
 from gearshift.runtime.scripted import GRID, scripted_network
 from gearshift.runtime.types import POSE_COMPONENTS, HeadGrid
 
-
 HEIGHT, WIDTH = 12, 20
 BuildModel = Callable[..., bytes]
 

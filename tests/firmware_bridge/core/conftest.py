@@ -29,7 +29,6 @@ from gearshift.runtime.integer_network import (
 from gearshift.runtime.scripted import scripted_network
 from gearshift.runtime.types import Component, FloatArray, HeadGrid, Image
 
-
 FIRMWARE = Path(__file__).parents[3] / "firmware_bridge" / "firmware"
 DRIVER = Path(__file__).with_name("driver.c")
 SOURCES = (
