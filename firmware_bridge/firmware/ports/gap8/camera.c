@@ -12,6 +12,7 @@
 #define SEEN_BYTES (GS_CAMERA_HEIGHT * SENSOR_WIDTH)
 #define ORIENTATION_REGISTER 0x0101u
 #define UPSIDE_DOWN 3u /* as the sensor sits on an AI-deck */
+#define FIRST_EXPOSURE_US 1000000u
 
 /* The rows that networks see. Those above them come first and are overwritten, those below are not
  * waited for. */
@@ -68,7 +69,8 @@ bool gs_camera_open(uint64_t (*now_us)(void *context), void *context)
 
 uint32_t gs_camera_noise(void)
 {
-    while (!complete) {
+    const uint64_t patience_ends = clock_us(clock_context) + FIRST_EXPOSURE_US;
+    while (!complete && clock_us(clock_context) < patience_ends) {
         pi_yield();
     }
     return gs_crc32(0, sensor, sizeof sensor);

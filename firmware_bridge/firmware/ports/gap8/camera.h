@@ -16,7 +16,8 @@ bool gs_camera_open(uint64_t (*now_us)(void *context), void *context);
  * there is none yet or `bytes` is another size. The next exposure starts at once. */
 bool gs_camera_take(uint8_t *image, uint32_t bytes, int64_t *capture_time_ns);
 
-/* CRC-32 of the pixels of the first exposure, whose noise differs after every reset. Waits for it. */
+/* CRC-32 of the pixels of the first exposure, whose noise differs after every reset. Waits for it,
+ * a second at the most; something has to wake pi_yield meanwhile. */
 uint32_t gs_camera_noise(void);
 
 #endif

@@ -52,6 +52,7 @@ void pmsis_exit(int code);
 
 pi_task_t *pi_task_block(pi_task_t *task);
 pi_task_t *pi_task_callback(pi_task_t *task, void (*callback)(void *), void *argument);
+void pi_task_push_delayed_us(pi_task_t *task, uint32_t microseconds);
 void pi_task_wait_on(pi_task_t *task);
 void pi_yield(void);
 unsigned int pi_time_get_us(void);
