@@ -85,10 +85,11 @@ def conduct(config: FlightConfig, *, seconds: float | None = None) -> int:
             # Before take-off: a port that is taken must not end a flight that has begun.
             server = MetricsServer(flight, config.sections.prometheus.port)
             stack.callback(server.close)
-        flight.start()
-        supervisor.ready()
+        began = flight.start(lambda: _over(wakeups.wait(0.0)))
         try:
-            _attend(flight, config, wakeups, supervisor, seconds)
+            if began:
+                supervisor.ready()
+                _attend(flight, config, wakeups, supervisor, seconds)
         finally:
             supervisor.stopping()
             clean = flight.stop()

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ CAPACITY = 64
 BATCH = 8
 """Reports that a patient sink is given at once. It is woken by the last of them, right after that
 one was published, when inference has nothing to do."""
+CANCEL_S = 0.1
+"""How long a sink that does not open may keep a flight from being called off."""
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 5.0
 
@@ -74,15 +77,23 @@ class Outbox:
         )
         self._thread.start()
 
-    def wait_until_open(self, timeout_s: float) -> None:
-        """Raise SinkError when a required sink cannot be opened, or not in time; one that is not
-        required is not waited for."""
+    def wait_until_open(self, timeout_s: float, cancelled: Callable[[], bool]) -> bool:
+        """Whether the flight may start; False when it was cancelled while the sink was opened.
+
+        Raises SinkError when a required sink cannot be opened, or not in time; one that is not
+        required is not waited for.
+        """
         if not self._named.required:
-            return
-        if not self._opened.wait(timeout_s):
+            return True
+        until = time.monotonic() + timeout_s
+        while not self._opened.wait(CANCEL_S) and time.monotonic() < until:
+            if cancelled():
+                return False
+        if not self._opened.is_set():
             raise SinkError(f"sink {self.name} did not open within {timeout_s:g} s")
         if self._opening_error is not None:
             raise self._opening_error
+        return True
 
     def put(self, report: Report) -> None:
         """Hand over a report."""

@@ -152,13 +152,19 @@ class Flight:
         which one of them is stuck where no other thread can help."""
         return max(self._workers.busy_s, self.capture.silent_s) < UNHEALTHY_S
 
-    def start(self) -> None:
-        """Open the sinks, then let frames in; raises SinkError when a required one fails."""
+    def start(self, cancelled: Callable[[], bool] = lambda: False) -> bool:
+        """Open the sinks, then let frames in; raises SinkError when a required one fails.
+
+        cancelled: asked while a sink takes its time; when it says so, no frame is let in, and what
+        is left to do is `stop`. Returns whether the flight began.
+        """
         for outbox in self.outboxes:
             outbox.start(self._info)
         try:
             for outbox in self.outboxes:
-                outbox.wait_until_open(SINK_OPEN_S)
+                if not outbox.wait_until_open(SINK_OPEN_S, cancelled):
+                    self.capture.close()
+                    return False
         except GearshiftError:
             self._stop_sinks(SINKS_STOP_S)
             self.capture.close()
@@ -166,6 +172,7 @@ class Flight:
         self._workers.start()
         if self.live:
             self._watchdog.start()
+        return True
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait for the end of the source; whether it came."""

@@ -115,6 +115,22 @@ def test_a_signal_ends_the_flight_and_leaves_the_recording_whole(
     assert all(entry.decision is not None for entry in entries)
 
 
+def test_a_flight_whose_sink_does_not_open_can_be_called_off(flight: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)  # opening it waits for a reader, who never comes
+    words = command(flight, *LOOP, f"sinks=[{{kind='jsonl', path='{pipe}'}}]")
+    with flying(words) as process:
+        while not list(tmp_path.glob("recorded/*.mcap")):  # the other sink is open
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.terminate()
+        _, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0
+    assert b"did not open" not in err, "it waited for the sink's time to run out"
+    (recorded,) = (tmp_path / "recorded").glob("*.mcap")
+    assert list(RecordingReader(recorded)) == []
+
+
 def test_a_terminal_that_goes_away_ends_nothing(flight: Path) -> None:
     with flying(command(flight, *LOOP)) as process:
         first_line(process)
