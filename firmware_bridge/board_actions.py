@@ -15,7 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from gearshift.firmware_bridge.board_bench import TARGET_RATIO, bench_board, line_rates
-from gearshift.firmware_bridge.board_configuration import BoardNetworks, configure_board
+from gearshift.firmware_bridge.board_configuration import (
+    POLICIES,
+    BoardNetworks,
+    configure_board,
+)
 from gearshift.firmware_bridge.board_profile import (
     BoardCount,
     board_count,
@@ -38,6 +42,7 @@ from gearshift.runtime.policy import Policy, PolicyOptions
 from gearshift.runtime.profile import write_profile
 from gearshift.runtime.recording import RecordingReader
 from gearshift.runtime.registry import find_policy
+from gearshift.runtime.selection import REASONS
 from gearshift.runtime.types import Image, NetworkRole
 
 ICOUNT_TIMEOUT_S = 60.0
@@ -134,7 +139,7 @@ def info(options: argparse.Namespace, target: Target) -> int:
     ]
     loop = "not configured"
     if status.configured:
-        loop = f"policy {status.policy}, threshold {status.threshold:g}, "
+        loop = f"{_policy_name(status.policy)}, threshold {status.threshold:g}, "
         loop += f"{status.processed} frames" + (", streaming" if status.streaming else "")
     lines.append(f"adaptive loop: {loop}")
     lines.append(", ".join(f"{name} {value}" for name, value in counters.items() if value))
@@ -247,7 +252,7 @@ def configure(options: argparse.Namespace, target: Target) -> int:
             values = " ".join(f"{value:.3f}" for value in estimate.values)
             sys.stdout.write(
                 f"{estimate.frame} {estimate.capture_time_ns / 1e9:.3f} s  {values}  "
-                f"ran {estimate.ran:03b} reason {estimate.reason} signal {estimate.signal:.4g} "
+                f"{_ran(estimate.ran)}  {REASONS[estimate.reason]}  signal {estimate.signal:.4g}  "
                 f"{estimate.times_ns[3] / 1e6:.2f} ms\n"
             )
     return 0
@@ -359,6 +364,14 @@ def _print_counts(counts: BoardCount) -> None:
 
 def _fields(value: Any) -> dict[str, Any]:
     return {name: getattr(value, name) for name in value.__dataclass_fields__}
+
+
+def _policy_name(code: int) -> str:
+    return POLICIES[code] if code < len(POLICIES) else f"policy {code}"
+
+
+def _ran(roles: int) -> str:
+    return "+".join(role for bit, role in enumerate(NetworkRole) if roles >> bit & 1) or "none"
 
 
 def _print_json(document: dict[str, Any]) -> None:

@@ -10,13 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from gearshift.firmware_bridge.board_configuration import BoardNetworks, configure_board
 from gearshift.firmware_bridge.board_profile import SCHEMA_VERSION
 from gearshift.firmware_bridge.board_target import Target
 from gearshift.firmware_bridge.emulator import EmulatedPort, missing_tools
 from gearshift.firmware_bridge.network_image import read_bundle
+from gearshift.runtime.calibration import Calibration
 from gearshift.runtime.cli import main
 from gearshift.runtime.errors import TraceError
 from gearshift.runtime.profile import ProfileKind, read_profile
+from gearshift.runtime.registry import find_policy
+from gearshift.runtime.types import POSE_COMPONENTS
 
 RECORDINGS = Path(__file__).parents[3] / "sim" / "data" / "recordings"
 Capture = pytest.CaptureFixture[str]
@@ -34,9 +38,14 @@ def test_ping_and_info(posix: Target, capsys: Capture) -> None:
     ping = json.loads(capsys.readouterr().out)
     assert ping["count"] == 5
     assert 0 < ping["min_ms"] <= ping["p50_ms"] <= ping["max_ms"]
+    with posix.connect() as board:
+        calibration = Calibration.from_components(POSE_COMPONENTS)
+        tables = configure_board(calibration, find_policy("random"), BoardNetworks(0, 1), 0.5)
+        board.configure(tables.pack())
     assert main(["board", "info", address]) == 0
     text = capsys.readouterr().out
     assert "posix board, gearshift" in text
+    assert "adaptive loop: random, threshold 0.5, 0 frames" in text
     assert all(f"{n.network.name} " in text for n in posix.networks)
     assert main(["board", "info", address, "--json"]) == 0
     info = json.loads(capsys.readouterr().out)
@@ -79,7 +88,7 @@ def test_configure_and_listen_to_the_boards_camera(capsys: Capture) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("posix board: D1 op, threshold")
     assert [line.split()[0] for line in lines[1:]] == ["0", "1", "2", "3"]
-    assert "ran 011 reason 3" in lines[1]
+    assert "small+large  first-frame  signal inf" in lines[1]
 
 
 def test_a_bundle_is_what_a_board_holds(tmp_path: Path, capsys: Capture) -> None:
