@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gearshift.runtime.ensemble import is_ensemble_file, load_ensemble, read_ensemble
 from gearshift.runtime.errors import ConfigurationError, TraceError
-from gearshift.runtime.flight.setup import engine_key, flown_policy
+from gearshift.runtime.flight.setup import engine_key, flown_policy, flown_source
 from gearshift.runtime.flight_config import FlightConfig
 from gearshift.runtime.network import zoo_folder
 from gearshift.runtime.policy import Action, Policy, Probe
@@ -26,11 +26,12 @@ Roles = tuple[NetworkRole, ...]
 def check_flight(config: FlightConfig) -> list[str]:
     """What may go wrong, one line each.
 
-    Raises ConfigurationError for a policy that cannot fly and, with the arithmetic, for what cannot
-    work: networks that take longer than a frame even when every frame is easy, a link that cannot
-    carry the frames.
+    Raises ConfigurationError for a policy or source that cannot fly and, with the arithmetic, for
+    what cannot work: networks that take longer than a frame even when every frame is easy, a link
+    that cannot carry the frames.
     """
     policy = flown_policy(config)
+    flown_source(config)
     return [*_over_links(config, policy), *_by_profile(config, policy)]
 
 

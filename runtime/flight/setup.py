@@ -70,8 +70,8 @@ def build_flight(
     SourceError when the source cannot be opened.
     """
     policy = flown_policy(config)
+    source = flown_source(config)
     ensemble = flown_ensemble(config)
-    source = config.source.plugin.make(config.source.options)
     try:
         warm_up(ensemble)
         on_phase("networks")
@@ -88,6 +88,14 @@ def build_flight(
         ensemble.close()
         raise
     return ReadyFlight(flight, flight.scheduler.ensemble, policy)
+
+
+def flown_source(config: FlightConfig) -> Source:
+    """The source of a flight, not yet open; raises ConfigurationError."""
+    try:
+        return config.source.plugin.make(config.source.options)
+    except ConfigurationError as error:
+        raise config.document.error(("source",), str(error)) from error
 
 
 def flown_policy(config: FlightConfig) -> Policy:

@@ -318,3 +318,10 @@ def test_a_flight_that_cannot_be_put_together(write: Any, more: str, line: int, 
         put_together()
     assert str(caught.value).startswith(f"{path}:{line}: ")
     assert said in str(caught.value)
+
+
+def test_what_only_the_source_knows_is_named_with_its_line(write: Any) -> None:
+    path = write(text='schema_version = 1\n\n[source]\nkind = "v4l2"\ndevice = "video0"\n')
+    with pytest.raises(ConfigurationError) as caught:
+        check_flight(read_flight_config(path))
+    assert str(caught.value).startswith(f"{path}:3: ")
