@@ -17,11 +17,13 @@ from gearshift.firmware_bridge.board_configuration import BoardNetworks, configu
 from gearshift.firmware_bridge.board_loop import BoardLoop
 from gearshift.firmware_bridge.board_target import Target, open_target
 from gearshift.firmware_bridge.channel import BoardRefusedError, BoardTimeoutError
+from gearshift.firmware_bridge.cpx_port import Port
 from gearshift.firmware_bridge.emulator import EmulatedPort, Emulator, camera_file, missing_tools
 from gearshift.firmware_bridge.link import parse_address
 from gearshift.firmware_bridge.messages import Ability, CountKind
 from gearshift.firmware_bridge.network_image import pack_bundle
 from gearshift.firmware_bridge.transfer import Transfer
+from gearshift.firmware_bridge.wire import Parser, to_line
 from gearshift.runtime.calibration import Calibration
 from gearshift.runtime.ensemble import Ensemble
 from gearshift.runtime.errors import ConfigurationError, FrameError, LinkError
@@ -281,6 +283,40 @@ def test_two_hosts_take_turns_and_notice(posix: Target) -> None:
                 first.infer(0, image)
             assert first.wait(10)
             assert np.array_equal(first.infer(0, image).outputs, expected)
+
+
+class OldCommands:
+    """A line that brings back, before each command, one of an older session with its number."""
+
+    def __init__(self, port: Port) -> None:
+        self._port = port
+        self.brought = 0
+
+    def write(self, data: bytes) -> None:
+        for message in Parser().feed(data):
+            if message.session:
+                self._port.write(to_line(replace(message, session=message.session ^ 0x100)))
+                self.brought += 1
+        self._port.write(data)
+
+    def read(self, timeout_s: float) -> bytes:
+        return self._port.read(timeout_s)
+
+    def close(self) -> None:
+        self._port.close()
+
+
+def test_commands_of_an_older_session_disturb_nobody(posix: Target) -> None:
+    line = OldCommands(posix.open_port())
+    image = random_image(6)
+    expected = IntegerEngine(posix.networks[0]).run_integers(image)
+    with Board(posix.address, lambda: line) as board:
+        for _ in range(5):
+            assert np.array_equal(board.infer(0, image).outputs, expected)
+        assert board.counts.losses == 0
+        assert board.counts.channel.foreign >= line.brought - 1
+        assert board.counters()["wrong_session"] >= line.brought - 1
+    assert line.brought > 20
 
 
 def test_another_hosts_configuration_does_not_stay(posix: Target) -> None:
