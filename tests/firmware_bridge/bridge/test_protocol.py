@@ -14,6 +14,7 @@ from gearshift.firmware_bridge.messages import (
     WINDOW,
     Ability,
     Answer,
+    BoardInfo,
     Status,
     Type,
     hello_payload,
@@ -38,6 +39,7 @@ class Line:
         self.session = 0
         self.sequence = 1000
         self.came: list[Message] = []
+        self.info: BoardInfo
 
     def put(self, type_: int, payload: bytes = b"", ahead: int = 1, **changes: int) -> Message:
         self.sequence = (self.sequence + ahead) & 0xFFFF
@@ -75,13 +77,14 @@ class Line:
         answer = parse_answer(message)
         if answer.status is Status.OK:
             self.session = message.session
+            self.info = parse_hello(answer.body, nonce)
         return answer
 
     def counters(self) -> dict[str, int]:
         return parse_counters(self.ask(Type.COUNTERS).body)
 
     def write_image(self, image: int, slot: int, size: int = 96 * 160) -> None:
-        for payload in write_payloads(image, slot, bytes(size), 4096):
+        for payload in write_payloads(image, slot, bytes(size), self.info.payload_limit):
             assert self.ask(Type.WRITE, payload).status is Status.OK
 
 
@@ -107,7 +110,8 @@ def test_hello_says_what_the_board_is(line: Line, nonce: Callable[[], int]) -> N
     info = parse_hello(line.hello(number).body, number)
     assert info.version == 1
     assert info.window == WINDOW
-    assert info.credit >= 2 * 96 * 160
+    assert info.credit >= info.payload_limit
+    assert info.slot_bytes >= 96 * 160
     assert line.session == (info.boot * 256 + (line.session & 255)) & 0xFFFFFFFF
 
 
@@ -279,7 +283,7 @@ def test_a_frame_with_a_wrong_checksum_is_dropped_and_counted(line: Line) -> Non
         (Type.RESET, b"\x02", Status.BAD_PAYLOAD),
         (Type.THRESHOLD, struct.pack("<f", 1.0), Status.NOT_CONFIGURED),
         (Type.STREAM, bytes(12), Status.NO_CAMERA),
-        (Type.ECHO, bytes(3000), Status.BAD_PAYLOAD),
+        (Type.ECHO, bytes(1800), Status.BAD_PAYLOAD),
     ],
 )
 def test_what_cannot_be_done_is_refused(
@@ -294,8 +298,8 @@ def test_what_cannot_be_done_is_refused(
 
 
 def test_a_newer_image_empties_its_slot_and_an_older_one_is_stale(line: Line) -> None:
-    size = 96 * 160
-    first, second = (write_payloads(image, 0, bytes([image]) * size, 4096) for image in (11, 12))
+    size, limit = 96 * 160, line.info.payload_limit
+    first, second = (write_payloads(image, 0, bytes([image]) * size, limit) for image in (11, 12))
     assert line.ask(Type.WRITE, first[0]).status is Status.OK
     for payload in second:
         assert line.ask(Type.WRITE, payload).status is Status.OK
@@ -307,16 +311,17 @@ def test_a_newer_image_empties_its_slot_and_an_older_one_is_stale(line: Line) ->
 def test_a_slot_whose_image_waits_to_be_run_takes_no_parts(line: Line) -> None:
     """Sent in one go, the part finds its slot behind two runs of a large network."""
     frames = b""
-    for slot in range(3):
+    slots = line.info.slots
+    for slot in range(slots):
         line.write_image(slot + 1, slot)
-    for slot in range(3):
+    for slot in range(slots):
         line.sequence += 1
         run = infer_payload(slot + 1, slot, 1)
         frames += to_line(Message(Type.INFER, line.sequence, line.session, run))
     line.sequence += 1
-    (write,) = write_payloads(9, 2, b"part", 4096)
+    (write,) = write_payloads(9, slots - 1, b"part", line.info.payload_limit)
     line.port.write(frames + to_line(Message(Type.WRITE, line.sequence, line.session, write)))
-    answers = line.answers(4)
-    assert [m.status for m in answers if m.type == Type.INFER + ANSWER] == [Status.OK] * 3
+    answers = line.answers(slots + 1)
+    assert [m.status for m in answers if m.type == Type.INFER + ANSWER] == [Status.OK] * slots
     assert [m.status for m in answers if m.type == Type.WRITE + ANSWER] == [Status.BUSY]
     assert line.ask(Type.WRITE, write).status is Status.OK
