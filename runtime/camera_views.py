@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -90,31 +91,31 @@ def collect_views(
     collector: ViewCollector | None = None
     last: Image | None = None
     images, silent_since = 0, time.monotonic()
-    while not source.live or collector is None or len(collector.corners) < count:
-        try:
-            frame = source.read(0.5)
-        except FrameError as error:
-            logger.warning("%s", error)
-            continue
-        except (SourceEnded, KeyboardInterrupt):
-            break
-        if frame is None:
-            if time.monotonic() - silent_since > _SILENCE_S:
-                raise SourceError(f"the camera gave no image for {_SILENCE_S:g} s")
-            continue
-        silent_since = time.monotonic()
-        height, width = frame.image.shape
-        if collector is None:
-            collector = ViewCollector((width, height))
-        elif collector.size != (width, height):
-            raise ConfigurationError(
-                f"image {frame.sequence} is {width}x{height}, the first one was "
-                f"{collector.size[0]}x{collector.size[1]}; calibrate one size at a time"
-            )
-        images, last = images + 1, frame.image
-        corners = find_corners(frame.image, board)
-        if corners is not None and collector.offer(corners):
-            progress(collector)
+    # Most of the time goes into looking for the board: that is what an interrupt meets.
+    with suppress(SourceEnded, KeyboardInterrupt):
+        while not source.live or collector is None or len(collector.corners) < count:
+            try:
+                frame = source.read(0.5)
+            except FrameError as error:
+                logger.warning("%s", error)
+                continue
+            if frame is None:
+                if time.monotonic() - silent_since > _SILENCE_S:
+                    raise SourceError(f"the camera gave no image for {_SILENCE_S:g} s")
+                continue
+            silent_since = time.monotonic()
+            height, width = frame.image.shape
+            if collector is None:
+                collector = ViewCollector((width, height))
+            elif collector.size != (width, height):
+                raise ConfigurationError(
+                    f"image {frame.sequence} is {width}x{height}, the first one was "
+                    f"{collector.size[0]}x{collector.size[1]}; calibrate one size at a time"
+                )
+            images, last = images + 1, frame.image
+            corners = find_corners(frame.image, board)
+            if corners is not None and collector.offer(corners):
+                progress(collector)
     if collector is None or last is None:
         raise ConfigurationError("there was no image")
     if not collector.corners:

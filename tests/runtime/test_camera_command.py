@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from gearshift.runtime import camera_views
 from gearshift.runtime.camera_calibration import Board, calibrate, find_corners
 from gearshift.runtime.camera_file import camera_text, read_camera
 from gearshift.runtime.cli import main
@@ -135,6 +138,26 @@ def test_a_camera_is_watched_until_it_has_seen_enough(
     assert "view 8 of 8" in captured.err
     assert "8 of them different views" in captured.out
     assert read_camera(out).fx == pytest.approx(LENS.fx, rel=0.05)
+
+
+def test_an_interrupt_while_looking_for_the_board_keeps_the_views(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = 0
+
+    def interrupted(image: Image, board: Board) -> object:
+        nonlocal looked
+        looked += 1
+        if looked > 12:
+            os.kill(os.getpid(), signal.SIGINT)
+        return find_corners(image, board)
+
+    monkeypatch.setattr(camera_views, "find_corners", interrupted)
+    out = tmp_path / "camera.toml"
+    words = ["camera", "calibrate", str(photos), "--board", "7x5", "--square", "0.04"]
+    assert main([*words, "--out", str(out)]) == 0
+    assert looked == 13
+    assert read_camera(out).width == LENS.width
 
 
 def test_a_fisheye_is_found() -> None:
