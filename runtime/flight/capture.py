@@ -57,6 +57,8 @@ class FrameGate:
         self._image: Image | None = None
         self._row = b""
         self._complained = False
+        # The thread of inference drops frames too: those that only the networks refuse.
+        self._dropping = threading.Lock()
 
     def passes(self, frame: Frame, now_ns: int) -> bool:
         """Whether a frame of a live source is new and whole."""
@@ -79,10 +81,11 @@ class FrameGate:
 
     def drop(self, problem: str) -> None:
         """Count a frame as garbage; of several in a row the first is logged."""
-        self._counts.garbage += 1
-        if not self._complained:
+        with self._dropping:
+            self._counts.garbage += 1
+            first, self._complained = not self._complained, True
+        if first:
             logger.warning("%s; frame dropped", problem)
-            self._complained = True
 
     def _garbage(self, frame: Frame, now_ns: int) -> str:
         image = frame.image
