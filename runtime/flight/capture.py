@@ -115,6 +115,7 @@ class Capture:
         self._gate = FrameGate(self.counts)
         self._stopping = threading.Event()
         self._away = False
+        self._sequence: int | None = None
         self._turned_ns = self._heard_ns = time.monotonic_ns()
 
     @property
@@ -168,6 +169,8 @@ class Capture:
             frame = self._source.read(READ_TIMEOUT_S)
         except FrameError as problem:
             self._came()
+            if self._sequence is not None:
+                self._sequence += 1
             self._gate.drop(str(problem))
             return None
         if frame is None:
@@ -176,6 +179,7 @@ class Capture:
                 raise SourceError(f"no frame for {SILENCE_S:g} s")
             return None
         now_ns = self._came()
+        self._count_missed(frame.sequence)
         if self.live and not self._gate.passes(frame, now_ns):
             return None
         try:
@@ -193,6 +197,11 @@ class Capture:
             logger.warning("the source works again")
         return now_ns
 
+    def _count_missed(self, sequence: int) -> None:
+        last, self._sequence = self._sequence, sequence
+        if last is not None and sequence > last + 1:
+            self.counts.missed += sequence - last - 1
+
     def _lose(self, problem: Exception) -> None:
         self.counts.outages += 1
         if not self._away:
@@ -204,6 +213,7 @@ class Capture:
         pause_s = FIRST_PAUSE_S
         while True:
             self.close()
+            self._sequence = None
             if self._stopping.wait(pause_s):
                 return
             self._turned_ns = time.monotonic_ns()

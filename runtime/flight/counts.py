@@ -9,12 +9,15 @@ from dataclasses import dataclass
 class CaptureCounts:
     """Frames by what became of them before inference.
 
-    frames: read from the source. replaced: a newer one came before inference took it. repeated: the
-    same time stamp or the same bytes as the one before. garbage: wrong size or type, or a time
-    stamp that went back or lies in the future. outages: times the source failed or fell silent.
+    frames: read from the source. missed: numbers that it skipped, for images that were torn on the
+    way or that a newer one overtook before they were read. replaced: a newer one came before
+    inference took it. repeated: the same time stamp or the same bytes as the one before. garbage:
+    wrong size or type, or a time stamp that went back or lies in the future. outages: times the
+    source failed or fell silent.
     """
 
     frames: int = 0
+    missed: int = 0
     replaced: int = 0
     repeated: int = 0
     garbage: int = 0

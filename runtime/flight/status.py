@@ -87,9 +87,10 @@ class StatusReader:
 
 
 def dropped_frames(flight: Flight) -> int:
-    """Frames that were read but not processed."""
+    """Frames that came, or should have come, and were not processed."""
     captured = flight.capture.counts
-    return captured.replaced + captured.repeated + captured.garbage + flight.counts.too_old
+    lost = captured.missed + captured.replaced + captured.repeated + captured.garbage
+    return lost + flight.counts.too_old
 
 
 def problems(flight: Flight) -> tuple[str, ...]:

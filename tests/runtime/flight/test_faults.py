@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from gearshift.runtime.errors import SinkError, SinkStoppedError, SourceError
+from gearshift.runtime.errors import FrameError, SinkError, SinkStoppedError, SourceError
 from gearshift.runtime.flight.state import PresenceRule
 from gearshift.runtime.policies import ALWAYS_LARGE, ALWAYS_SMALL, AUX_SM, HOLD
 from gearshift.runtime.scripted import Script
@@ -296,6 +296,26 @@ def test_garbage_is_dropped_and_counted(make_rig: MakeRig, kind: str) -> None:
     assert report.frame is not None
     assert report.frame.image.shape == (8, 8)
     assert not rig.flight.counts.failed
+
+
+def test_frames_that_never_came_are_counted(make_rig: MakeRig) -> None:
+    """Every third number is skipped, and every fifth of the rest is garbage."""
+    camera = FaultyCamera(live=False, frames=100)
+
+    def skips(frame: Frame) -> Frame:
+        number = frame.sequence + frame.sequence // 2
+        if frame.sequence % 5 == 4:
+            raise FrameError(f"frame {number} is torn")
+        return dataclasses.replace(frame, sequence=number)
+
+    camera.fault = skips
+    rig = make_rig(camera=camera)
+    assert rig.flight.wait(PATIENCE_S)
+    counts = rig.flight.capture.counts
+    assert (counts.frames, counts.garbage) == (100, 20)
+    assert rig.flight.counts.estimates == 80
+    # Of the numbers 0 to 148; garbage is not missed as well.
+    assert counts.missed == 49
 
 
 def test_old_frames_are_dropped_and_counted(make_rig: MakeRig) -> None:
