@@ -68,7 +68,7 @@ typedef struct {
     uint16_t sequence;
 } gs_stream;
 
-/* Private to board.c but for `counters`, and `scheduler` to look at. */
+/* Private to the core but for `counters`, and `scheduler` to look at. */
 typedef struct gs_board {
     gs_port port;
     gs_machine machine;
