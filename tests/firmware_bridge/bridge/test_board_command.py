@@ -159,7 +159,9 @@ def test_mistakes_are_one_line(arguments: list[str], message: str, capsys: Captu
 
 
 def test_emulate_runs_until_interrupted() -> None:
-    run = "import sys; from gearshift.runtime.cli import main; sys.exit(main(sys.argv[1:]))"
+    # A shell's background job, which a test run may be, has its children ignore SIGINT.
+    run = "import signal, sys; from gearshift.runtime.cli import main; "
+    run += "signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(main(sys.argv[1:]))"
     board = ["board", "emulate", "--network", "aux", "--faults", "0.01", "--json"]
     with subprocess.Popen(
         [sys.executable, "-c", run, *board],
