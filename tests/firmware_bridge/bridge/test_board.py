@@ -285,6 +285,44 @@ def test_two_hosts_take_turns_and_notice(posix: Target) -> None:
             assert np.array_equal(first.infer(0, image).outputs, expected)
 
 
+class CreditWatch:
+    """A line that keeps the account of bytes in unanswered commands."""
+
+    def __init__(self, port: Port) -> None:
+        self._port = port
+        self._answers = Parser()
+        self._open: dict[int, int] = {}
+        self.most = 0
+
+    def write(self, data: bytes) -> None:
+        for message in Parser().feed(data):
+            self._open[message.sequence] = len(to_line(message))
+        self.most = max(self.most, sum(self._open.values()))
+        self._port.write(data)
+
+    def read(self, timeout_s: float) -> bytes:
+        data = self._port.read(timeout_s)
+        for message in self._answers.feed(data):
+            self._open.pop(message.sequence, None)
+        return data
+
+    def close(self) -> None:
+        self._port.close()
+
+
+def test_unanswered_commands_never_exceed_the_boards_credit(posix: Target) -> None:
+    line = CreditWatch(posix.open_port())
+    with Board(posix.address, lambda: line) as board:
+        pending = deque(board.submit(1, random_image(k)) for k in range(board.info.slots))
+        for k in range(9):
+            board.finish_inference(pending.popleft())
+            pending.append(board.submit(1, random_image(k)))
+        while pending:
+            board.finish_inference(pending.popleft())
+        assert board.info.credit < board.info.slots * HEIGHT * WIDTH
+        assert board.info.credit / 2 < line.most <= board.info.credit
+
+
 class OldCommands:
     """A line that brings back, before each command, one of an older session with its number."""
 
