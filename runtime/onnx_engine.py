@@ -12,6 +12,7 @@ import onnxruntime
 from gearshift.runtime.engine import check_image, takes_no_argument
 from gearshift.runtime.errors import EngineError, NetworkError, one_line
 from gearshift.runtime.network import METADATA_KEY, ONNX, Network, NetworkSource
+from gearshift.runtime.onnx_kernels import kernels_saturate
 from gearshift.runtime.types import FloatArray, Image
 
 INPUT_NAME = "image"
@@ -28,9 +29,9 @@ def session_options() -> onnxruntime.SessionOptions:
     options.enable_cpu_mem_arena = True
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    # Without VNNI, x86 adds pairs of products of u8 and s8 in 16 bits, which saturates: metres of
-    # error. Exact kernels are used there instead.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    if kernels_saturate():
+        # Exact kernels instead; where the usual ones are exact they are up to half as fast again.
+        options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 3
     return options
 
