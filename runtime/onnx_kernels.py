@@ -25,7 +25,7 @@ LARGEST = 255 * 127
 
 @functools.cache
 def kernels_saturate() -> bool:
-    """Whether the largest possible products come out too small; takes a millisecond, once."""
+    """Whether the largest possible products come out too small; takes a few milliseconds, once."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
