@@ -10,54 +10,18 @@ import tty
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pytest
 from pymavlink.dialects.v20 import common
 
 from gearshift.runtime.errors import SinkError
 from gearshift.runtime.sink import FlightInfo, FlightState, Report
+from gearshift.runtime.sink_conformance import report
 from gearshift.runtime.sinks.mavlink import COMPONENT, Mavlink, MavlinkOptions
-from gearshift.runtime.types import (
-    POSE_COMPONENTS,
-    Component,
-    Estimate,
-    EstimateFlag,
-    Frame,
-    NetworkRole,
-    Reason,
-    StageTimes,
-)
+from gearshift.runtime.types import POSE_COMPONENTS, Component
 
 INFO = FlightInfo(POSE_COMPONENTS, None, 0, 0)
 TRACKING, LOST, ABSENT = FlightState.TRACKING, FlightState.LOST, FlightState.ABSENT
-FRAME_NS = 33_333_333
 COMMANDS = {"COMMAND_LONG", "COMMAND_INT", "MISSION_ITEM_INT", "MANUAL_CONTROL"}
-
-
-def report(
-    index: int,
-    state: FlightState = TRACKING,
-    values: tuple[float, ...] = (2.0, 0.5, -0.25, 0.3),
-) -> Report:
-    time_ns = 5_000_000_000 + index * FRAME_NS
-    frame = Frame(np.zeros((96, 160), np.uint8), time_ns - 1_000_000, index, "test")
-    estimate = Estimate(
-        sequence=index,
-        capture_time_ns=frame.capture_time_ns,
-        publish_time_ns=time_ns,
-        components=POSE_COMPONENTS,
-        values=values,
-        standard_deviation=(0.1,) * 4,
-        presence=None,
-        answered=NetworkRole.SMALL,
-        networks=(NetworkRole.SMALL,),
-        signal=0.1,
-        threshold=0.5,
-        reason=Reason.EASY,
-        times=StageTimes(),
-        flags=EstimateFlag.NONE,
-    )
-    return Report(time_ns, state, frame, estimate)
 
 
 @pytest.fixture
@@ -106,7 +70,7 @@ def test_the_person_is_where_the_estimate_says_in_frd(ground_station: socket.soc
     assert target.distance == pytest.approx(math.sqrt(4 + 0.25 + 0.0625))
     assert target.angle_x == pytest.approx(math.atan2(-0.5, 2))
     assert target.angle_y == pytest.approx(math.atan2(0.25, 2))
-    assert target.time_usec == 5_000_000
+    assert target.time_usec == 1_000_000
     assert (target.get_srcSystem(), target.get_srcComponent()) == (1, COMPONENT)
     w, _, _, z = target.q
     # phi = 0.3 in FLU is a heading of pi + 0.3 to the left of the vehicle's own.
