@@ -22,6 +22,10 @@ from gearshift.runtime.sink import FlightInfo, Report, SinkPlugin
 
 NS_PER_S = 1_000_000_000
 MEGABYTE = 1_000_000
+PATIENCE_S = 0.3
+"""How long reports may wait to be written together."""
+LONGEST_SYNC_S = 0.7
+"""With the reports that wait, what a power cut takes stays within a second."""
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +36,7 @@ class RecorderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     folder: str = "flights"
     split_mb: Annotated[float, msgspec.Meta(gt=0)] = 200.0
-    sync_s: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
+    sync_s: Annotated[float, msgspec.Meta(gt=0, le=LONGEST_SYNC_S)] = 0.5
 
 
 class Recorder:
@@ -139,5 +143,5 @@ PLUGIN = SinkPlugin(
     summary="MCAP recording of every frame and decision, synced every half second",
     options=RecorderOptions,
     make=Recorder,
-    patience_s=0.3,
+    patience_s=PATIENCE_S,
 )
