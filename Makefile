@@ -83,7 +83,7 @@ $(TFLITE)/.installed: pyproject.toml constraints.txt
 proto:
 	$(PYTHON) -m venv build/protoc
 	build/protoc/bin/pip install --quiet 'grpcio-tools==1.71.2' 'mypy-protobuf==3.6.0' 'setuptools<81'
-	build/protoc/bin/python -m grpc_tools.protoc -Iruntime --python_out=runtime --plugin=protoc-gen-mypy=build/protoc/bin/protoc-gen-mypy --mypy_out=runtime runtime/recording.proto
+	build/protoc/bin/python -m grpc_tools.protoc -Iruntime/recordings --python_out=runtime/recordings --plugin=protoc-gen-mypy=build/protoc/bin/protoc-gen-mypy --mypy_out=runtime/recordings runtime/recordings/recording.proto
 
 clean:
 	rm -rf $(VENV) .typing build dist report *.egg-info

@@ -25,11 +25,11 @@ import numpy as np
 from wheels import ROOT, TARGETS, NoWheelError, Target, flying_requirements, resolve_everything
 
 from gearshift.runtime.errors import GearshiftError
-from gearshift.runtime.recording import RecordingReader, RecordingWriter
-from gearshift.runtime.recording_messages import Decision
+from gearshift.runtime.recordings.recording import RecordingReader, RecordingWriter
+from gearshift.runtime.recordings.recording_messages import Decision
 from gearshift.runtime.types import NetworkRole
-from gearshift.sim.recorded_flight import RecordedFlight, read_flights
-from gearshift.sim.redecide import decide_again, infer_again
+from gearshift.sim.replay.recorded_flight import RecordedFlight, read_flights
+from gearshift.sim.replay.redecide import decide_again, infer_again
 
 RECORDING = ROOT / "sim/data/recordings/val-05000.mcap"
 DEBIAN = "http://deb.debian.org/debian"

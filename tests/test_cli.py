@@ -61,7 +61,7 @@ def test_one_command_loads_no_module_of_another() -> None:
     done = subprocess.run(
         [sys.executable, "-c", script], check=True, capture_output=True, text=True
     )
-    assert done.stderr.strip() == "['gearshift.runtime.config_command']"
+    assert done.stderr.strip() == "['gearshift.runtime.commands.config_command']"
 
 
 def test_wrong_usage_exits_2() -> None:

@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from gearshift.runtime.cli import load_commands
-from gearshift.runtime.network import find_network_source, read_manifest
+from gearshift.runtime.engines.network import find_network_source, read_manifest
 
 ROOT = Path(__file__).parent.parent
 RECORDING = ROOT / "sim" / "data" / "recordings" / "val-05000.mcap"

@@ -18,7 +18,7 @@ from gearshift.runtime.errors import (
     SourceError,
 )
 from gearshift.runtime.flight.counts import CaptureCounts
-from gearshift.runtime.source import Source, SourceEnded
+from gearshift.runtime.sources.source import Source, SourceEnded
 from gearshift.runtime.types import Frame, Image
 
 logger = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from __future__ import annotations
 import threading
 import time
 
-from gearshift.runtime.engine import Engine
+from gearshift.runtime.engines.engine import Engine
+from gearshift.runtime.engines.network import Network
 from gearshift.runtime.errors import EngineError
-from gearshift.runtime.network import Network
 from gearshift.runtime.types import FloatArray, Image
 
 

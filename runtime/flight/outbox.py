@@ -11,9 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from gearshift.runtime.errors import GearshiftError, SinkError, SinkStoppedError
-from gearshift.runtime.flight.channel import Channel, ChannelClosedError
 from gearshift.runtime.flight.counts import SinkCounts
-from gearshift.runtime.sink import FlightInfo, Report, Sink
+from gearshift.runtime.flight.report_queue import Channel, ChannelClosedError
+from gearshift.runtime.sinks.sink import FlightInfo, Report, Sink
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from gearshift.runtime.engine import Engine
-from gearshift.runtime.ensemble import Ensemble
+from gearshift.runtime.decide.policy import Probe
+from gearshift.runtime.decide.portable import softmax
+from gearshift.runtime.engines.engine import Engine
+from gearshift.runtime.ensembles.ensemble import Ensemble
 from gearshift.runtime.errors import FrameError, GearshiftError
 from gearshift.runtime.flight.budget import ThresholdController
 from gearshift.runtime.flight.capture import Available, Capture, Prepare
@@ -23,11 +25,9 @@ from gearshift.runtime.flight.guard import GuardedEngine
 from gearshift.runtime.flight.outbox import NamedSink, Outbox
 from gearshift.runtime.flight.state import FlightStateMachine, PresenceRule
 from gearshift.runtime.flight.workers import Workers
-from gearshift.runtime.policy import Probe
-from gearshift.runtime.portable import softmax
-from gearshift.runtime.scheduler import Scheduler
-from gearshift.runtime.sink import FlightInfo, FlightState, Report
-from gearshift.runtime.source import Source
+from gearshift.runtime.scheduling.scheduler import Scheduler
+from gearshift.runtime.sinks.sink import FlightInfo, FlightState, Report
+from gearshift.runtime.sources.source import Source
 from gearshift.runtime.types import Estimate, EstimateFlag, Frame, NetworkRole
 
 logger = logging.getLogger(__name__)

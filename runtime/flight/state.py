@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gearshift.runtime.errors import ConfigurationError
-from gearshift.runtime.sink import FlightState
+from gearshift.runtime.sinks.sink import FlightState
 
 
 @dataclass(frozen=True, slots=True)

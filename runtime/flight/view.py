@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gearshift.runtime.geometry import Rectifier, View, make_rectifier
+from gearshift.runtime.cameras.rectifier import Rectifier, View, make_rectifier
 from gearshift.runtime.types import Camera, Frame
 
 

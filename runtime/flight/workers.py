@@ -18,7 +18,7 @@ from collections.abc import Callable
 from gearshift.runtime.errors import GearshiftError
 from gearshift.runtime.flight.capture import Available, Capture
 from gearshift.runtime.flight.guard import AbandonedError
-from gearshift.runtime.source import SourceEnded
+from gearshift.runtime.sources.source import SourceEnded
 
 logger = logging.getLogger(__name__)
 

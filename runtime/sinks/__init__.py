@@ -1,1 +1,1 @@
-"""The sinks that ship with Gearshift; `gearshift.runtime.sink` says what a sink is."""
+"""The sinks that ship with Gearshift; `gearshift.runtime.sinks.sink` says what a sink is."""

@@ -6,7 +6,7 @@ import math
 
 import msgspec
 
-from gearshift.runtime.sink import FlightState, Report
+from gearshift.runtime.sinks.sink import FlightState, Report
 from gearshift.runtime.types import Estimate
 
 SCHEMA_VERSION = 1

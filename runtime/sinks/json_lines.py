@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 
 from gearshift.runtime.errors import SinkError, SinkStoppedError
-from gearshift.runtime.sink import FlightInfo, Report, SinkPlugin
 from gearshift.runtime.sinks.document import ReportEncoder
+from gearshift.runtime.sinks.sink import FlightInfo, Report, SinkPlugin
 
 STANDARD_OUTPUT = "-"
 

@@ -15,10 +15,10 @@ from typing import Annotated
 import msgspec
 
 from gearshift.runtime.errors import RecordingError, SinkError, SinkStoppedError
-from gearshift.runtime.flight_description import ATTRIBUTE
-from gearshift.runtime.recording import RecordingWriter
-from gearshift.runtime.recording_messages import Decision
-from gearshift.runtime.sink import FlightInfo, Report, SinkPlugin
+from gearshift.runtime.recordings.recording import RecordingWriter
+from gearshift.runtime.recordings.recording_messages import Decision
+from gearshift.runtime.scheduling.description import ATTRIBUTE
+from gearshift.runtime.sinks.sink import FlightInfo, Report, SinkPlugin
 
 NS_PER_S = 1_000_000_000
 MEGABYTE = 1_000_000

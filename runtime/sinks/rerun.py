@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from gearshift.runtime.errors import SinkError
-from gearshift.runtime.sink import SINKS, FlightInfo, Report, SinkPlugin
+from gearshift.runtime.sinks.sink import SINKS, FlightInfo, Report, SinkPlugin
 from gearshift.runtime.types import Estimate, NetworkRole
 
 NS_PER_S = 1e9

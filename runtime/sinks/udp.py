@@ -8,8 +8,8 @@ from typing import Annotated
 import msgspec
 
 from gearshift.runtime.errors import SinkError
-from gearshift.runtime.sink import FlightInfo, Report, SinkPlugin
 from gearshift.runtime.sinks.document import ReportEncoder
+from gearshift.runtime.sinks.sink import FlightInfo, Report, SinkPlugin
 
 
 class UdpOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from gearshift.runtime.csv_rows import read_rows, time_ns
 from gearshift.runtime.errors import ConfigurationError, FrameError, RecordingError
-from gearshift.runtime.image_files import SUFFIXES, image_names, read_image
-from gearshift.runtime.opencv import load_opencv, to_grey
-from gearshift.runtime.source import SourcePlugin
+from gearshift.runtime.files.csv_rows import read_rows, time_ns
+from gearshift.runtime.files.image_files import SUFFIXES, image_names, read_image
+from gearshift.runtime.files.opencv import load_opencv, to_grey
 from gearshift.runtime.sources.playback import Moment, Playback, PlaybackOptions, usual_rate
+from gearshift.runtime.sources.source import SourcePlugin
 from gearshift.runtime.types import Camera, Image
 
 

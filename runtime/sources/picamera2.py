@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from gearshift.runtime.errors import FrameError, SourceError
-from gearshift.runtime.source import SourcePlugin
+from gearshift.runtime.sources.source import SourcePlugin
 from gearshift.runtime.types import Camera, Frame, Image
 
 _ADVICE = (

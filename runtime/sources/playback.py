@@ -18,7 +18,7 @@ from typing import Annotated, Literal, Protocol
 import msgspec
 
 from gearshift.runtime.errors import FrameError, RecordingError, SourceError
-from gearshift.runtime.source import SourceEnded
+from gearshift.runtime.sources.source import SourceEnded
 from gearshift.runtime.types import Camera, Frame, Image
 
 logger = logging.getLogger(__name__)

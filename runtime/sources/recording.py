@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from gearshift.runtime.recording import RecordingReader
-from gearshift.runtime.source import SourcePlugin
+from gearshift.runtime.recordings.recording import RecordingReader
 from gearshift.runtime.sources.playback import Moment, Playback, PlaybackOptions, usual_rate
+from gearshift.runtime.sources.source import SourcePlugin
 from gearshift.runtime.types import Camera
 
 

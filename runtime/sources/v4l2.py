@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.runtime.errors import ConfigurationError, FrameError, RecordingError, SourceError
-from gearshift.runtime.image_files import decode_image
-from gearshift.runtime.opencv import load_opencv, to_grey
+from gearshift.runtime.files.image_files import decode_image
+from gearshift.runtime.files.opencv import load_opencv, to_grey
 from gearshift.runtime.plugins import advice
-from gearshift.runtime.source import SourcePlugin
+from gearshift.runtime.sources.source import SourcePlugin
 from gearshift.runtime.types import Camera, Frame, Image
 
 logger = logging.getLogger(__name__)

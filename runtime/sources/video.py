@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from gearshift.runtime.errors import RecordingError
-from gearshift.runtime.opencv import load_opencv, to_grey
-from gearshift.runtime.source import SourcePlugin
+from gearshift.runtime.files.opencv import load_opencv, to_grey
 from gearshift.runtime.sources.playback import Moment, Playback, PlaybackOptions
+from gearshift.runtime.sources.source import SourcePlugin
 from gearshift.runtime.types import Camera
 
 

@@ -14,7 +14,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from gearshift.runtime.errors import ConfigurationError, GearshiftError
-from gearshift.runtime.recording import RecordingReader, RecordingWriter
+from gearshift.runtime.recordings.recording import RecordingReader, RecordingWriter
 from gearshift.runtime.types import POSE_COMPONENTS
 from gearshift.sim.flights.flight import FlightMaker, FlightPlan
 from gearshift.sim.flights.himax import CAMERA

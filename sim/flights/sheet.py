@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from gearshift.runtime.errors import ConfigurationError
-from gearshift.runtime.recording import RecordingReader
+from gearshift.runtime.recordings.recording import RecordingReader
 from gearshift.runtime.types import GroundTruth, Image
 
 _SCALE = 2

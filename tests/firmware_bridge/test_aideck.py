@@ -14,27 +14,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearshift.firmware_bridge.aideck import AideckOptions, AideckSource
-from gearshift.firmware_bridge.aideck_clock import StampClock
-from gearshift.firmware_bridge.aideck_stream import (
+from gearshift.firmware_bridge.crazyflie.aideck import AideckOptions, AideckSource
+from gearshift.firmware_bridge.crazyflie.aideck_clock import StampClock
+from gearshift.firmware_bridge.crazyflie.aideck_stream import (
     Encoding,
     ImageAssembler,
     ImageHeader,
     pack_header,
     unpack_header,
 )
-from gearshift.firmware_bridge.cpx import CpxFunction, CpxPacket, CpxTarget
-from gearshift.firmware_bridge.cpx_tcp import LengthConvention, encode_tcp
-from gearshift.firmware_bridge.nanocockpit_streamer import (
+from gearshift.firmware_bridge.crazyflie.cpx import CpxFunction, CpxPacket, CpxTarget
+from gearshift.firmware_bridge.crazyflie.cpx_tcp import LengthConvention, encode_tcp
+from gearshift.firmware_bridge.crazyflie.nanocockpit_streamer import (
     StreamedBuffer,
     StreamedImage,
     pack_image,
     packets_of,
 )
-from gearshift.firmware_bridge.nanocockpit_uart import InferenceMessage, StateMessage, TofMessage
+from gearshift.firmware_bridge.crazyflie.nanocockpit_uart import (
+    InferenceMessage,
+    StateMessage,
+    TofMessage,
+)
 from gearshift.runtime.errors import ConfigurationError, SourceError
-from gearshift.runtime.source import find_source
-from gearshift.runtime.source_conformance import (
+from gearshift.runtime.sources.source import find_source
+from gearshift.runtime.sources.source_conformance import (
     SourceCheck,
     is_missed_in_one_line,
     read_frames,

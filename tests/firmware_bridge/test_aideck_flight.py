@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gearshift.firmware_bridge.cpx import CpxTarget
-from gearshift.firmware_bridge.cpx_tcp import LengthConvention, encode_tcp
-from gearshift.firmware_bridge.nanocockpit_streamer import (
+from gearshift.firmware_bridge.crazyflie.cpx import CpxTarget
+from gearshift.firmware_bridge.crazyflie.cpx_tcp import LengthConvention, encode_tcp
+from gearshift.firmware_bridge.crazyflie.nanocockpit_streamer import (
     StreamedBuffer,
     StreamedImage,
     pack_image,
     packets_of,
 )
-from gearshift.firmware_bridge.nanocockpit_uart import (
+from gearshift.firmware_bridge.crazyflie.nanocockpit_uart import (
     InferenceMessage,
     StateMessage,
     TofMessage,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearshift.firmware_bridge.cpx import (
+from gearshift.firmware_bridge.crazyflie.cpx import (
     CLEAR_TO_SEND,
     UART_MAX_DATA,
     CpxFunction,
@@ -18,7 +18,7 @@ from gearshift.firmware_bridge.cpx import (
     encode_uart,
     unpack,
 )
-from gearshift.firmware_bridge.cpx_tcp import LengthConvention, TcpParser, encode_tcp
+from gearshift.firmware_bridge.crazyflie.cpx_tcp import LengthConvention, TcpParser, encode_tcp
 from gearshift.runtime.errors import LinkError
 
 

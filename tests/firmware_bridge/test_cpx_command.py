@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from gearshift.firmware_bridge.cpx import CpxFunction, CpxPacket, CpxTarget
-from gearshift.firmware_bridge.cpx_tcp import LengthConvention, encode_tcp
-from gearshift.firmware_bridge.nanocockpit_streamer import StreamedBuffer, packets_of
+from gearshift.firmware_bridge.crazyflie.cpx import CpxFunction, CpxPacket, CpxTarget
+from gearshift.firmware_bridge.crazyflie.cpx_tcp import LengthConvention, encode_tcp
+from gearshift.firmware_bridge.crazyflie.nanocockpit_streamer import StreamedBuffer, packets_of
 from gearshift.runtime.cli import main
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from gearshift.firmware_bridge import cpx_link
-from gearshift.firmware_bridge.cpx import (
+from gearshift.firmware_bridge.crazyflie import cpx_link
+from gearshift.firmware_bridge.crazyflie.cpx import (
     CLEAR_TO_SEND,
     CpxFunction,
     CpxPacket,
@@ -23,9 +23,9 @@ from gearshift.firmware_bridge.cpx import (
     UartParser,
     encode_uart,
 )
-from gearshift.firmware_bridge.cpx_link import CpxLink
-from gearshift.firmware_bridge.cpx_port import TcpPort, split_tcp
-from gearshift.firmware_bridge.cpx_tcp import LengthConvention, TcpParser, encode_tcp
+from gearshift.firmware_bridge.crazyflie.cpx_link import CpxLink
+from gearshift.firmware_bridge.crazyflie.cpx_tcp import LengthConvention, TcpParser, encode_tcp
+from gearshift.firmware_bridge.line.ports import TcpPort, split_tcp
 from gearshift.runtime.errors import ConfigurationError, LinkError
 
 pytest.importorskip("serial", reason="pyserial is not installed (extra 'board')")

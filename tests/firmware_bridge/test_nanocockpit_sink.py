@@ -11,11 +11,18 @@ from dataclasses import dataclass, replace
 import msgspec
 import pytest
 
-from gearshift.firmware_bridge.nanocockpit_sink import NanocockpitUartOptions, NanocockpitUartSink
-from gearshift.firmware_bridge.nanocockpit_uart import EntropyMessage, StateMessage, encode
+from gearshift.firmware_bridge.crazyflie.nanocockpit_sink import (
+    NanocockpitUartOptions,
+    NanocockpitUartSink,
+)
+from gearshift.firmware_bridge.crazyflie.nanocockpit_uart import (
+    EntropyMessage,
+    StateMessage,
+    encode,
+)
 from gearshift.runtime.errors import SinkError, SinkStoppedError
-from gearshift.runtime.sink import FlightInfo, FlightState, Report, find_sink
-from gearshift.runtime.sink_conformance import SINK_CHECKS, SinkCheck, SinkUnderTest
+from gearshift.runtime.sinks.sink import FlightInfo, FlightState, Report, find_sink
+from gearshift.runtime.sinks.sink_conformance import SINK_CHECKS, SinkCheck, SinkUnderTest
 from gearshift.runtime.types import (
     POSE_COMPONENTS,
     Component,

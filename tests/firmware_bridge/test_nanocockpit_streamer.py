@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearshift.firmware_bridge.cpx import CpxFunction, CpxPacket, CpxTarget
-from gearshift.firmware_bridge.nanocockpit_streamer import (
+from gearshift.firmware_bridge.crazyflie.cpx import CpxFunction, CpxPacket, CpxTarget
+from gearshift.firmware_bridge.crazyflie.nanocockpit_streamer import (
     MAX_BUFFER,
     METADATA_BYTES,
     BufferAssembler,
@@ -23,7 +23,11 @@ from gearshift.firmware_bridge.nanocockpit_streamer import (
     unpack_image,
     unpack_reply,
 )
-from gearshift.firmware_bridge.nanocockpit_uart import InferenceMessage, StateMessage, TofMessage
+from gearshift.firmware_bridge.crazyflie.nanocockpit_uart import (
+    InferenceMessage,
+    StateMessage,
+    TofMessage,
+)
 from gearshift.runtime.types import Pose
 
 

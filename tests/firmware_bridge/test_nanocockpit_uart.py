@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearshift.firmware_bridge.nanocockpit_uart import (
+from gearshift.firmware_bridge.crazyflie.nanocockpit_uart import (
     TO_GAP8,
     TO_STM32,
     EntropyMessage,

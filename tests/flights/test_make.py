@@ -14,7 +14,7 @@ pytest.importorskip("moderngl", reason="synthetic flights need the extra 'sim'")
 
 from gearshift.runtime.cli import main
 from gearshift.runtime.errors import ConfigurationError, MissingExtraError
-from gearshift.runtime.recording import RecordingReader
+from gearshift.runtime.recordings.recording import RecordingReader
 from gearshift.sim.flights.flight import FlightMaker, FlightPlan
 from gearshift.sim.flights.make import InterruptedFlightError, is_made, make_flight, make_flights
 from gearshift.sim.flights.makehuman import data_folder

@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from gearshift.models.augmentation import (  # noqa: E402
+from gearshift.models.training.augmentation import (  # noqa: E402
     AugmentationConfig,
     Augmenter,
     Batch,

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gearshift.models import command
-from gearshift.models.catalogue import architectures, find_architecture
-from gearshift.models.dataset import load_dataset
-from gearshift.models.evaluation import scores
-from gearshift.models.tables import agreement_table
-from gearshift.models.zoo_writer import GAP8_PROFILE, gap8_profile
+from gearshift.models.commands import models_command as command
+from gearshift.models.commands.model_tables import agreement_table
+from gearshift.models.networks.catalogue import architectures, find_architecture
+from gearshift.models.training.dataset import load_dataset
+from gearshift.models.training.evaluation import scores
+from gearshift.models.zoo_making.zoo_writer import GAP8_PROFILE, gap8_profile
+from gearshift.runtime.engines.network import find_network, read_manifest, zoo_folder
+from gearshift.runtime.ensembles.profile import read_profile
 from gearshift.runtime.errors import ConfigurationError
-from gearshift.runtime.network import find_network, read_manifest, zoo_folder
-from gearshift.runtime.profile import read_profile
 
 
 def run(*arguments: str) -> int:
@@ -32,7 +32,7 @@ def run(*arguments: str) -> int:
 
 def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
     script = (
-        "import sys; import gearshift.models.command; "
+        "import sys; import gearshift.models.commands.models_command; "
         "print([m for m in ('torch', 'numpy', 'onnx', 'onnxruntime') if m in sys.modules])"
     )
     shown = subprocess.run(

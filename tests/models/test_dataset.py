@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gearshift.models.dataset import load_dataset
-from gearshift.models.scoring import ANGLE_LIMIT
+from gearshift.models.training.dataset import load_dataset
 from gearshift.runtime.errors import RecordingError
-from gearshift.runtime.recording import RecordingReader, RecordingWriter
+from gearshift.runtime.recordings.recording import RecordingReader, RecordingWriter
+from gearshift.runtime.scoring.counted_frames import ANGLE_LIMIT
 from gearshift.runtime.types import Camera, Frame
 
 

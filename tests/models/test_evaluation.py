@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gearshift.models.dataset import load_dataset
-from gearshift.models.evaluation import (
+from gearshift.models.commands.model_tables import difference_table, evaluation_table
+from gearshift.models.training.dataset import load_dataset
+from gearshift.models.training.evaluation import (
     absolute_errors,
     difference,
     mae_interval,
     relative_loss,
     scores,
 )
-from gearshift.models.tables import difference_table, evaluation_table
 from gearshift.runtime.errors import ConfigurationError
 
 

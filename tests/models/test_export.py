@@ -13,22 +13,22 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("tqdm")
 
-from gearshift.models.catalogue import find_architecture  # noqa: E402
-from gearshift.models.dataset import Dataset, load_dataset  # noqa: E402
-from gearshift.models.export import export  # noqa: E402
-from gearshift.models.folding import fold  # noqa: E402
-from gearshift.models.inference import open_session, run_frames  # noqa: E402
-from gearshift.models.onnx_graph import (  # noqa: E402
+from gearshift.models.formats.onnx_graph import (  # noqa: E402
     float_model,
     quantise_weights,
     quantised_model,
 )
-from gearshift.models.quantisation import quantise  # noqa: E402
-from gearshift.models.torch_network import PoseNetwork  # noqa: E402
-from gearshift.models.training import Trainer, TrainingConfig, predict  # noqa: E402
-from gearshift.models.zoo_writer import gap8_profile, write_gap8_profile  # noqa: E402
-from gearshift.runtime.network import METADATA_KEY, Network, find_network  # noqa: E402
-from gearshift.runtime.profile import ProfileKind, read_profile  # noqa: E402
+from gearshift.models.formats.quantisation import quantise  # noqa: E402
+from gearshift.models.networks.catalogue import find_architecture  # noqa: E402
+from gearshift.models.networks.torch_network import PoseNetwork  # noqa: E402
+from gearshift.models.training.dataset import Dataset, load_dataset  # noqa: E402
+from gearshift.models.training.folding import fold  # noqa: E402
+from gearshift.models.training.inference import open_session, run_frames  # noqa: E402
+from gearshift.models.training.training import Trainer, TrainingConfig, predict  # noqa: E402
+from gearshift.models.zoo_making.export import export  # noqa: E402
+from gearshift.models.zoo_making.zoo_writer import gap8_profile, write_gap8_profile  # noqa: E402
+from gearshift.runtime.engines.network import METADATA_KEY, Network, find_network  # noqa: E402
+from gearshift.runtime.ensembles.profile import ProfileKind, read_profile  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -14,20 +14,20 @@ onnx = pytest.importorskip("onnx")
 
 from torch.nn import functional  # noqa: E402
 
-from gearshift.models.frontnet_import import (  # noqa: E402
+from gearshift.models.formats.frontnet_import import (  # noqa: E402
     CONVOLUTIONS,
     float_onnx,
     int8_onnx,
     read_frontnet,
 )
-from gearshift.models.gap8_conversion import integers_of_onnx  # noqa: E402
-from gearshift.models.gap8_writer import run_integer_frames, write_gap8_folder  # noqa: E402
-from gearshift.models.import_writer import write_imported  # noqa: E402
-from gearshift.models.inference import run_frames  # noqa: E402
-from gearshift.models.png_frames import read_frames  # noqa: E402
-from gearshift.runtime.engine import load_engine  # noqa: E402
+from gearshift.models.formats.gap8_conversion import integers_of_onnx  # noqa: E402
+from gearshift.models.formats.gap8_writer import run_integer_frames, write_gap8_folder  # noqa: E402
+from gearshift.models.formats.png_frames import read_frames  # noqa: E402
+from gearshift.models.training.inference import run_frames  # noqa: E402
+from gearshift.models.zoo_making.import_writer import write_imported  # noqa: E402
+from gearshift.runtime.engines.engine import load_engine  # noqa: E402
+from gearshift.runtime.engines.gap8_folder import read_gap8_folder  # noqa: E402
 from gearshift.runtime.errors import NetworkError  # noqa: E402
-from gearshift.runtime.gap8_folder import read_gap8_folder  # noqa: E402
 from gearshift.runtime.types import FloatArray  # noqa: E402
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

@@ -18,7 +18,19 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
 from gearshift.models import format_command  # noqa: E402
-from gearshift.models.architecture import (  # noqa: E402
+from gearshift.models.formats.gap8_conversion import integers_of_onnx  # noqa: E402
+from gearshift.models.formats.gap8_export import measure_integers, quantise_to_integers  # noqa: E402
+from gearshift.models.formats.gap8_writer import (  # noqa: E402
+    golden_image,
+    run_integer_frames,
+    write_gap8_folder,
+)
+from gearshift.models.formats.onnx_graph import (  # noqa: E402
+    float_model,
+    quantised_model,
+    with_metadata,
+)
+from gearshift.models.networks.architecture import (  # noqa: E402
     Architecture,
     Conv,
     LayerKind,
@@ -26,26 +38,14 @@ from gearshift.models.architecture import (  # noqa: E402
     Separable,
     chain,
 )
-from gearshift.models.folding import FoldedLayer, FoldedNetwork  # noqa: E402
-from gearshift.models.gap8_conversion import integers_of_onnx  # noqa: E402
-from gearshift.models.gap8_export import measure_integers, quantise_to_integers  # noqa: E402
-from gearshift.models.gap8_writer import (  # noqa: E402
-    golden_image,
-    run_integer_frames,
-    write_gap8_folder,
-)
-from gearshift.models.inference import run_frames  # noqa: E402
-from gearshift.models.onnx_graph import (  # noqa: E402
-    float_model,
-    quantised_model,
-    with_metadata,
-)
-from gearshift.runtime.engine_conformance import engine_checks  # noqa: E402
+from gearshift.models.training.folding import FoldedLayer, FoldedNetwork  # noqa: E402
+from gearshift.models.training.inference import run_frames  # noqa: E402
+from gearshift.runtime.engines.engine_conformance import engine_checks  # noqa: E402
+from gearshift.runtime.engines.gap8_folder import load_gap8_engine, read_gap8_folder  # noqa: E402
+from gearshift.runtime.engines.integer_network import IntegerKind, IntegerNetwork  # noqa: E402
+from gearshift.runtime.engines.network import Network  # noqa: E402
 from gearshift.runtime.errors import GearshiftError, NetworkError  # noqa: E402
-from gearshift.runtime.gap8_folder import load_gap8_engine, read_gap8_folder  # noqa: E402
-from gearshift.runtime.integer_network import IntegerKind, IntegerNetwork  # noqa: E402
-from gearshift.runtime.network import Network  # noqa: E402
-from gearshift.runtime.scripted import scripted_network  # noqa: E402
+from gearshift.runtime.scheduling.scripted import scripted_network  # noqa: E402
 from gearshift.runtime.types import Component  # noqa: E402
 
 
@@ -326,7 +326,7 @@ def test_wrong_scales_and_names_are_one_line(tmp_path: Path) -> None:
 
 
 def test_errors_are_measured_on_recordings(flights: Path) -> None:
-    from gearshift.models.inference import find_model
+    from gearshift.models.training.inference import find_model
 
     content = find_model("F2")
     assert isinstance(content, bytes)

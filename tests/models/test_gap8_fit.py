@@ -11,22 +11,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearshift.models.architecture import Architecture, Conv, Layer, LayerKind, Separable, chain
-from gearshift.models.catalogue import architectures, find_architecture
-from gearshift.models.cost_tables import cost_json, cost_table, verdicts
-from gearshift.models.gap8 import L2_BYTES, frontnet, gap8_model
-from gearshift.models.gap8_conversion import integers_of_onnx
-from gearshift.models.gap8_deployment import architecture_of, deploy, find_shape
-from gearshift.models.gap8_memory import plan_memory
-from gearshift.models.gap8_tiling import (
+from gearshift.models.cost.cost_tables import cost_json, cost_table, verdicts
+from gearshift.models.cost.gap8_deployment import architecture_of, deploy, find_shape
+from gearshift.models.cost.gap8_memory import plan_memory
+from gearshift.models.cost.gap8_model import L2_BYTES, frontnet, gap8_model
+from gearshift.models.cost.gap8_tiling import (
     L1_BUDGET,
     Tiling,
     smallest_l1_bytes,
     tile_layer,
     tile_spans,
 )
+from gearshift.models.formats.gap8_conversion import integers_of_onnx
+from gearshift.models.networks.architecture import (
+    Architecture,
+    Conv,
+    Layer,
+    LayerKind,
+    Separable,
+    chain,
+)
+from gearshift.models.networks.catalogue import architectures, find_architecture
+from gearshift.runtime.engines.network import find_network, zoo_folder
 from gearshift.runtime.errors import ConfigurationError, NetworkError
-from gearshift.runtime.network import find_network, zoo_folder
 
 from .test_command import run
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gearshift.models.png_frames import read_frames
+from gearshift.models.formats.png_frames import read_frames
 from gearshift.runtime.errors import FrameError
 
 Image = pytest.importorskip("PIL.Image")

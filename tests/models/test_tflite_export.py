@@ -18,24 +18,24 @@ from numpy.typing import NDArray
 pytest.importorskip("onnx")
 pytest.importorskip("ai_edge_litert")
 
-from gearshift.models import tflite_command
-from gearshift.models.agreement import agreement
-from gearshift.models.inference import run_engine, run_frames
-from gearshift.models.qdq_chain import QuantisedChain, QuantisedLayer, read_chain
-from gearshift.models.tflite_export import export_tflite, load_splits
-from gearshift.models.tflite_writer import tflite_model
-from gearshift.runtime.engine import load_engine
+from gearshift.models.commands import tflite_command
+from gearshift.models.formats.qdq_chain import QuantisedChain, QuantisedLayer, read_chain
+from gearshift.models.formats.tflite_export import export_tflite, load_splits
+from gearshift.models.formats.tflite_writer import tflite_model
+from gearshift.models.training.agreement import agreement
+from gearshift.models.training.inference import run_engine, run_frames
+from gearshift.runtime.engines.engine import load_engine
+from gearshift.runtime.engines.integer_network import Geometry, IntegerKind
+from gearshift.runtime.engines.litert_engine import LiteRtEngine
+from gearshift.runtime.engines.litert_metadata import read_document
+from gearshift.runtime.engines.network import Network, read_manifest, zoo_folder
 from gearshift.runtime.errors import (
     ConfigurationError,
     GearshiftError,
     MissingExtraError,
     NetworkError,
 )
-from gearshift.runtime.integer_network import Geometry, IntegerKind
-from gearshift.runtime.litert_engine import LiteRtEngine
-from gearshift.runtime.litert_metadata import read_document
-from gearshift.runtime.network import Network, read_manifest, zoo_folder
-from gearshift.runtime.scripted import scripted_network
+from gearshift.runtime.scheduling.scripted import scripted_network
 from gearshift.runtime.types import Component
 
 Bytes = NDArray[np.int64]
@@ -269,7 +269,7 @@ def test_without_its_packages_the_command_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in [name for name in sys.modules if name.startswith("gearshift.models.tflite_")]:
-        if name != "gearshift.models.tflite_command":
+        if name != "gearshift.models.commands.tflite_command":
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'gearshift\[tflite\]'"):

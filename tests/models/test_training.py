@@ -12,11 +12,11 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("tqdm")
 
-from gearshift.models.catalogue import find_architecture  # noqa: E402
-from gearshift.models.dataset import Dataset, load_dataset  # noqa: E402
-from gearshift.models.teaching import taught  # noqa: E402
-from gearshift.models.torch_network import PoseNetwork, StridedDepthwise  # noqa: E402
-from gearshift.models.training import (  # noqa: E402
+from gearshift.models.networks.catalogue import find_architecture  # noqa: E402
+from gearshift.models.networks.torch_network import PoseNetwork, StridedDepthwise  # noqa: E402
+from gearshift.models.training.dataset import Dataset, load_dataset  # noqa: E402
+from gearshift.models.training.teaching import taught  # noqa: E402
+from gearshift.models.training.training import (  # noqa: E402
     Trainer,
     TrainingConfig,
     load_network,

@@ -12,8 +12,8 @@ import pytest
 
 pytest.importorskip("onnx", reason="converting networks needs onnx (extra train)")
 
-from gearshift.models.tables import zoo_table
-from gearshift.models.zoo_writer import (
+from gearshift.models.commands.model_tables import zoo_table
+from gearshift.models.zoo_making.zoo_writer import (
     ZooEntry,
     gap8_profile,
     write_form,
@@ -21,15 +21,15 @@ from gearshift.models.zoo_writer import (
     write_network,
 )
 from gearshift.runtime.cli import main
-from gearshift.runtime.engine import load_engine
-from gearshift.runtime.errors import NetworkError
-from gearshift.runtime.network import (
+from gearshift.runtime.engines.engine import load_engine
+from gearshift.runtime.engines.network import (
     MANIFEST_NAME,
     MANIFEST_VERSION,
     find_network_source,
     read_manifest,
     zoo_folder,
 )
+from gearshift.runtime.errors import NetworkError
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from gearshift.runtime.cli import build_parser
-from gearshift.runtime.recording import RecordedFrame, RecordingReader
-from gearshift.sim.recordings import command
+from gearshift.runtime.recordings.recording import RecordedFrame, RecordingReader
+from gearshift.sim.commands import recordings_command as command
 
 Run = Callable[..., int]
 HEIGHT, WIDTH = 96, 160

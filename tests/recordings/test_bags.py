@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from gearshift.runtime.errors import ConfigurationError, GearshiftError, RecordingError
-from gearshift.sim.recordings.bags import POSE_TYPES, _pose, open_source
-from gearshift.sim.recordings.poses import PoseTrack, relative_label
-from gearshift.sim.recordings.source import ReaderOptions, find_reader
+from gearshift.sim.convert.formats.bags import POSE_TYPES, _pose, open_source
+from gearshift.sim.convert.pose_tracks import PoseTrack, relative_label
+from gearshift.sim.convert.reader import ReaderOptions, find_reader
 
 from .conftest import POSES, Run, check, make_images, read
 

@@ -16,15 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gearshift.runtime import cli
-from gearshift.runtime.camera_file import camera_text
+from gearshift.runtime.cameras.camera_file import camera_text
 from gearshift.runtime.errors import ConfigurationError, RecordingError
-from gearshift.runtime.recording import RecordingReader
+from gearshift.runtime.recordings.recording import RecordingReader
 from gearshift.runtime.types import Camera, HeadGrid
-from gearshift.sim.recordings import command
-from gearshift.sim.recordings.convert import Converted, ConvertOptions, convert
-from gearshift.sim.recordings.geometry import ground_truth, parse_camera, project, wrap_phi
-from gearshift.sim.recordings.images import Crop, fit_camera, fit_pixel, to_grey
-from gearshift.sim.recordings.source import FORMATS, Label, SourceFrame
+from gearshift.sim.commands import recordings_command as command
+from gearshift.sim.convert.convert import Converted, ConvertOptions, convert
+from gearshift.sim.convert.grey_images import Crop, fit_camera, fit_pixel, to_grey
+from gearshift.sim.convert.named_cameras import ground_truth, parse_camera, project, wrap_phi
+from gearshift.sim.convert.reader import FORMATS, Label, SourceFrame
 
 from .conftest import POSES, Run, make_images, read
 
@@ -352,7 +352,7 @@ def test_a_known_error_is_one_line_and_exit_code_1(
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys, gearshift.sim.recordings.command; "
+        "import sys, gearshift.sim.commands.recordings_command; "
         "heavy = {'numpy', 'cv2', 'h5py', 'rosbags', 'pandas', 'mcap'} & set(sys.modules); "
         "sys.exit(str(heavy) if heavy else 0)"
     )

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gearshift.runtime.errors import ConfigurationError, RecordingError
-from gearshift.sim.recordings.images import LUMA
+from gearshift.sim.convert.grey_images import LUMA
 
 from .conftest import POSES, Run, check, make_images, read
 

@@ -25,11 +25,11 @@ from hypothesis import strategies as st
 
 from gearshift.runtime.cli import main
 from gearshift.runtime.errors import ConfigurationError, GearshiftError, RecordingError
-from gearshift.sim.recordings.frontnet import open_source
-from gearshift.sim.recordings.pandas_pickle import TABLE, read_frame
-from gearshift.sim.recordings.pickle_machine import PickleMachine
-from gearshift.sim.recordings.pickle_parts import RefusedPickleError
-from gearshift.sim.recordings.source import ReaderOptions, SourceFrame
+from gearshift.sim.convert.formats.frontnet import open_source
+from gearshift.sim.convert.pickles.pandas_pickle import TABLE, read_frame
+from gearshift.sim.convert.pickles.pickle_machine import PickleMachine
+from gearshift.sim.convert.pickles.pickle_parts import RefusedPickleError
+from gearshift.sim.convert.reader import ReaderOptions, SourceFrame
 
 from .conftest import POSES, Run, check, make_images
 
@@ -331,7 +331,7 @@ def test_lists_that_hold_one_list_a_million_times_are_refused(tmp_path: Path) ->
 
 def test_the_table_holds_nothing_but_our_own() -> None:
     for name, make in TABLE.items():
-        assert make.__module__.startswith("gearshift.sim.recordings."), name
+        assert make.__module__.startswith("gearshift.sim.convert."), name
 
 
 def test_every_truncation_is_named(tmp_path: Path) -> None:

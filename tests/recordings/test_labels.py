@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gearshift.runtime.errors import RecordingError
-from gearshift.sim.recordings.labels import parse_row, read_labels
-from gearshift.sim.recordings.source import Label
+from gearshift.sim.convert.labels import parse_row, read_labels
+from gearshift.sim.convert.reader import Label
 
 finite = st.floats(-1e6, 1e6)
 poses = st.tuples(finite, finite, finite, st.floats(-math.pi, math.pi))

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearshift.sim.recordings.pickle_parts import RefusedPickleError
-from gearshift.sim.recordings.pickled_text import (
+from gearshift.sim.convert.pickles.pickle_parts import RefusedPickleError
+from gearshift.sim.convert.pickles.pickled_text import (
     MOST_BYTES,
     ArrowArray,
     ArrowBuffer,

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from gearshift.runtime.errors import ConfigurationError, GearshiftError, RecordingError
 from gearshift.runtime.memory import peak_memory
-from gearshift.runtime.recording import RecordingReader, RecordingWriter
+from gearshift.runtime.recordings.recording import RecordingReader, RecordingWriter
 from gearshift.runtime.types import Frame, GroundTruth, HeadGrid
-from gearshift.sim.recordings import command
-from gearshift.sim.recordings.measuring import (
+from gearshift.sim.commands import recordings_command as command
+from gearshift.sim.convert.measuring import (
     GROWTH,
     ConversionFigures,
     conversions_text,
@@ -31,8 +31,8 @@ from gearshift.sim.recordings.measuring import (
     distances,
     measure_conversions,
 )
-from gearshift.sim.recordings.samples import PERIOD_NS, WRITERS, Sample, write_sample
-from gearshift.sim.recordings.source import find_reader
+from gearshift.sim.convert.reader import find_reader
+from gearshift.sim.convert.samples import PERIOD_NS, WRITERS, Sample, write_sample
 
 from .conftest import Run
 

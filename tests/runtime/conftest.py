@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from gearshift.runtime.network import METADATA_KEY, Network
-from gearshift.runtime.scripted import GRID, scripted_network
+from gearshift.runtime.engines.network import METADATA_KEY, Network
+from gearshift.runtime.scheduling.scripted import GRID, scripted_network
 from gearshift.runtime.types import POSE_COMPONENTS, HeadGrid
 
 HEIGHT, WIDTH = 12, 20

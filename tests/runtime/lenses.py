@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from gearshift.runtime.lens import Points, rays_of_pixels
+from gearshift.runtime.cameras.lens import Points, rays_of_pixels
 from gearshift.runtime.types import Camera, Image
 
 NETWORK = Camera("network", 160, 96, 129.0, 129.0, 79.5, 47.5, (-0.06,))

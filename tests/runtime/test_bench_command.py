@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from gearshift.runtime import bench_command
+from gearshift.runtime.bench.turns import take_turns
+from gearshift.runtime.commands import bench_command
 from gearshift.runtime.errors import ConfigurationError, NetworkError
-from gearshift.runtime.scripted import Script
-from gearshift.runtime.turns import take_turns
+from gearshift.runtime.scheduling.scripted import Script
 
 BuildModel = Callable[..., bytes]
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from gearshift.runtime import bench_command, bench_engines
-from gearshift.runtime.bench_engines import EngineBench, Spread
+from gearshift.runtime.bench import engines as bench_engines
+from gearshift.runtime.bench.engines import EngineBench, Spread
+from gearshift.runtime.commands import bench_command
 from gearshift.runtime.errors import ConfigurationError, NetworkError
 from gearshift.runtime.machine import this_machine
 

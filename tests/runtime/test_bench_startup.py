@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from gearshift.runtime import bench_command
-from gearshift.runtime.bench_startup import PHASES
+from gearshift.runtime.bench.startup import PHASES
+from gearshift.runtime.commands import bench_command
 from gearshift.runtime.errors import ConfigurationError, GearshiftError
 
 

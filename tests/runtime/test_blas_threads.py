@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from gearshift.runtime import blas_threads
-from gearshift.runtime.blas_threads import OneBlasThread
+from gearshift.runtime.engines import blas_threads
+from gearshift.runtime.engines.blas_threads import OneBlasThread
 
 
 def test_the_setting_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gearshift.runtime import camera_views
-from gearshift.runtime.camera_calibration import Board, calibrate, find_corners
-from gearshift.runtime.camera_file import camera_text, read_camera
+from gearshift.runtime.cameras import checkerboard_views as camera_views
+from gearshift.runtime.cameras.camera_file import camera_text, read_camera
+from gearshift.runtime.cameras.checkerboard import Board, calibrate, find_corners
+from gearshift.runtime.cameras.lens import Points, pixels_of_rays, rays_of_pixels
 from gearshift.runtime.cli import main
 from gearshift.runtime.errors import ConfigurationError
-from gearshift.runtime.lens import Points, pixels_of_rays, rays_of_pixels
 from gearshift.runtime.types import Camera, Image
 
 from .lenses import FISHEYE, pixel_grid

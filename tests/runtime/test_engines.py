@@ -14,10 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearshift.runtime.engine import ENGINES, load_engine, open_engine
-from gearshift.runtime.engine_conformance import EngineCheck, engine_checks
-from gearshift.runtime.errors import ConfigurationError, MissingExtraError, NetworkError
-from gearshift.runtime.network import (
+from gearshift.runtime.engines.engine import ENGINES, load_engine, open_engine
+from gearshift.runtime.engines.engine_conformance import EngineCheck, engine_checks
+from gearshift.runtime.engines.network import (
     MANIFEST_NAME,
     find_network,
     find_network_source,
@@ -25,6 +24,7 @@ from gearshift.runtime.network import (
     read_manifest,
     zoo_folder,
 )
+from gearshift.runtime.errors import ConfigurationError, MissingExtraError, NetworkError
 
 NETWORKS = sorted(read_manifest()["networks"])
 BUILT_IN = ("onnx", "litert", "integer")
@@ -105,7 +105,7 @@ def test_an_engine_can_be_plugged_in(
     tmp_path: Path, tiny_zoo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "others_engine.py").write_text(
-        "from gearshift.runtime.onnx_engine import open_onnx\n"
+        "from gearshift.runtime.engines.onnx_engine import open_onnx\n"
         "def open_it(source, argument):\n"
         "    engine = open_onnx(source, None)\n"
         "    engine.argument = argument\n"

@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gearshift.runtime.calibration import Calibration
-from gearshift.runtime.ensemble import (
+from gearshift.runtime.decide.calibration import Calibration
+from gearshift.runtime.decide.policies import AUX_SM
+from gearshift.runtime.decide.registry import find_policy
+from gearshift.runtime.engines.network import find_network
+from gearshift.runtime.ensembles.ensemble import (
     ENSEMBLES_NAME,
     EnsembleRecord,
     NetworkReference,
@@ -19,11 +22,8 @@ from gearshift.runtime.ensemble import (
     write_ensembles,
 )
 from gearshift.runtime.errors import ConfigurationError, NetworkError
-from gearshift.runtime.network import find_network
-from gearshift.runtime.policies import AUX_SM
-from gearshift.runtime.registry import find_policy
-from gearshift.runtime.scheduler import Scheduler
-from gearshift.runtime.scripted import (
+from gearshift.runtime.scheduling.scheduler import Scheduler
+from gearshift.runtime.scheduling.scripted import (
     GRID,
     Script,
     ScriptedEngine,

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gearshift.runtime.ensemble import load_ensemble, write_records
-from gearshift.runtime.ensemble_file import calibration_path, load_ensemble_file
+from gearshift.runtime.decide.policies import AUX_SM, OP
+from gearshift.runtime.engines.network import zoo_folder
+from gearshift.runtime.engines.onnx_engine import OnnxEngine
+from gearshift.runtime.ensembles.ensemble import load_ensemble, write_records
+from gearshift.runtime.ensembles.ensemble_file import calibration_path, load_ensemble_file
 from gearshift.runtime.errors import GearshiftError
-from gearshift.runtime.network import zoo_folder
-from gearshift.runtime.onnx_engine import OnnxEngine
-from gearshift.runtime.policies import AUX_SM, OP
-from gearshift.runtime.scheduler import Scheduler
-from gearshift.runtime.scripted import GRID
+from gearshift.runtime.scheduling.scheduler import Scheduler
+from gearshift.runtime.scheduling.scripted import GRID
 from gearshift.runtime.types import Frame, NetworkRole
 
 SMALL, LARGE, AUX = NetworkRole.SMALL, NetworkRole.LARGE, NetworkRole.AUX

@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearshift.runtime.calibration import Calibration
-from gearshift.runtime.errors import ConfigurationError
-from gearshift.runtime.filters import (
+from gearshift.runtime.decide.calibration import Calibration
+from gearshift.runtime.decide.filters import (
     FILTERS,
     Filter,
     Gains,
     make_filter,
     make_flight_filter,
 )
-from gearshift.runtime.scripted import FRAME_NS, scripted_calibration
+from gearshift.runtime.errors import ConfigurationError
+from gearshift.runtime.scheduling.scripted import FRAME_NS, scripted_calibration
 from gearshift.runtime.types import FloatArray
 
 TRUTH = np.array([1.0, -0.5, 0.2, 3.1], dtype=np.float32)

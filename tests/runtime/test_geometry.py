@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gearshift.runtime.engine import load_engine
-from gearshift.runtime.errors import ConfigurationError, FrameError
-from gearshift.runtime.geometry import (
+from gearshift.runtime.cameras.lens import Points, rays_of_pixels
+from gearshift.runtime.cameras.rectifier import (
     Rectifier,
     View,
     coverage,
     make_rectifier,
     network_view,
 )
-from gearshift.runtime.lens import Points, rays_of_pixels
-from gearshift.runtime.scripted import scripted_network
+from gearshift.runtime.engines.engine import load_engine
+from gearshift.runtime.errors import ConfigurationError, FrameError
+from gearshift.runtime.scheduling.scripted import scripted_network
 from gearshift.runtime.types import POSE_COMPONENTS, Camera, Image
 
 from .lenses import FISHEYE, NETWORK, RATIONAL, WEBCAM, picture, pixel_grid

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearshift.runtime.history import FlightHistory, History
-from gearshift.runtime.policy import PolicyOptions, SignalContext
+from gearshift.runtime.decide.history import FlightHistory, History
+from gearshift.runtime.decide.policy import PolicyOptions, SignalContext
 
 OPTIONS = PolicyOptions(max_gap_s=0.25)
 frame_steps = st.tuples(

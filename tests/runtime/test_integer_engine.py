@@ -12,11 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gearshift.runtime.engine_conformance import EngineCheck, engine_checks
-from gearshift.runtime.errors import NetworkError
-from gearshift.runtime.gap8_folder import read_gap8_folder
-from gearshift.runtime.integer_engine import IntegerEngine, golden, layer_outputs
-from gearshift.runtime.integer_network import (
+from gearshift.runtime.engines.engine_conformance import EngineCheck, engine_checks
+from gearshift.runtime.engines.gap8_folder import read_gap8_folder
+from gearshift.runtime.engines.integer_engine import IntegerEngine, golden, layer_outputs
+from gearshift.runtime.engines.integer_network import (
     Geometry,
     IntegerKind,
     IntegerLayer,
@@ -26,7 +25,8 @@ from gearshift.runtime.integer_network import (
     halve,
     pool_layer,
 )
-from gearshift.runtime.scripted import scripted_network
+from gearshift.runtime.errors import NetworkError
+from gearshift.runtime.scheduling.scripted import scripted_network
 from gearshift.runtime.types import Component
 
 DEPLOYMENT = Path(__file__).parents[3] / "shared" / "data" / "gap8-frontnet-160x32"

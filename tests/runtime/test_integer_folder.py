@@ -15,16 +15,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gearshift.runtime.errors import NetworkError
-from gearshift.runtime.gap8_folder import (
+from gearshift.runtime.engines.gap8_folder import (
     GEOMETRY_NAME,
     INPUT_NAME,
     describe,
     load_gap8_engine,
     read_gap8_folder,
 )
-from gearshift.runtime.integer_engine import golden
-from gearshift.runtime.integer_network import (
+from gearshift.runtime.engines.integer_engine import golden
+from gearshift.runtime.engines.integer_network import (
     Geometry,
     IntegerKind,
     IntegerLayer,
@@ -33,7 +32,8 @@ from gearshift.runtime.integer_network import (
     convolution_layer,
     pool_layer,
 )
-from gearshift.runtime.scripted import scripted_network
+from gearshift.runtime.errors import NetworkError
+from gearshift.runtime.scheduling.scripted import scripted_network
 
 DEPLOYMENT = Path(__file__).parents[3] / "shared" / "data" / "gap8-frontnet-160x32"
 

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearshift.runtime.errors import ConfigurationError
-from gearshift.runtime.lens import (
+from gearshift.runtime.cameras.lens import (
     check_camera,
     distort,
     fields_of_view,
@@ -20,6 +19,7 @@ from gearshift.runtime.lens import (
     widest_radius,
     within,
 )
+from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.types import Camera
 
 from .lenses import LENSES, NETWORK

@@ -20,9 +20,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gearshift.models.agreement import agreement
-from gearshift.runtime.engine import load_engine
-from gearshift.runtime.engine_conformance import EngineCheck, engine_checks
+from gearshift.models.training.agreement import agreement
+from gearshift.runtime.engines.engine import load_engine
+from gearshift.runtime.engines.engine_conformance import EngineCheck, engine_checks
+from gearshift.runtime.engines.litert_engine import RUNTIMES, LiteRtEngine
+from gearshift.runtime.engines.litert_metadata import read_document, stamped
+from gearshift.runtime.engines.network import find_network_source, zoo_folder
 from gearshift.runtime.errors import (
     ConfigurationError,
     EngineError,
@@ -30,11 +33,8 @@ from gearshift.runtime.errors import (
     MissingExtraError,
     NetworkError,
 )
-from gearshift.runtime.litert_engine import RUNTIMES, LiteRtEngine
-from gearshift.runtime.litert_metadata import read_document, stamped
-from gearshift.runtime.network import find_network_source, zoo_folder
-from gearshift.runtime.recording import RecordingReader
-from gearshift.runtime.scripted import scripted_network
+from gearshift.runtime.recordings.recording import RecordingReader
+from gearshift.runtime.scheduling.scripted import scripted_network
 from gearshift.runtime.types import POSE_COMPONENTS
 
 INSTALLED = [name for name, module in RUNTIMES.items() if find_spec(module.split(".")[0])]
@@ -193,7 +193,7 @@ def test_a_runtime_that_is_not_installed_is_named() -> None:
 
 
 def test_without_any_runtime_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gearshift.runtime.litert_engine.find_spec", lambda name: None)
+    monkeypatch.setattr("gearshift.runtime.engines.litert_engine.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'gearshift\[litert\]'"):
         load_engine("F2", engine="litert")
 
@@ -271,7 +271,7 @@ def test_a_changed_byte_is_refused_wherever_it_is(data: st.DataObject) -> None:
 def failing_model(monkeypatch: pytest.MonkeyPatch) -> bytes:
     """Four numbers from a table that each pixel indexes: a pixel above 9 points past its end."""
     schema = importlib.import_module("ai_edge_litert.schema_py_generated")
-    writer = importlib.import_module("gearshift.models.tflite_writer")
+    writer = importlib.import_module("gearshift.models.formats.tflite_writer")
     kinds, options = schema.BuiltinOperator, schema.BuiltinOptions
     graph = writer._Graph()
     image = graph.tensor("image", np.uint8, (1, 12, 20, 1))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from gearshift.runtime.engines.network import Network, find_network, read_manifest
 from gearshift.runtime.errors import NetworkError
-from gearshift.runtime.network import Network, find_network, read_manifest
 from gearshift.runtime.types import POSE_COMPONENTS, Camera, HeadGrid
 
 NETWORK = Network(

@@ -9,10 +9,10 @@ import onnxruntime
 import pytest
 from onnx import TensorProto
 
-from gearshift.runtime.engine import Engine, load_engine
-from gearshift.runtime.engine_conformance import EngineCheck, engine_checks
+from gearshift.runtime.engines.engine import Engine, load_engine
+from gearshift.runtime.engines.engine_conformance import EngineCheck, engine_checks
+from gearshift.runtime.engines.onnx_engine import OnnxEngine
 from gearshift.runtime.errors import EngineError, FrameError, NetworkError
-from gearshift.runtime.onnx_engine import OnnxEngine
 
 BuildModel = Callable[..., bytes]
 

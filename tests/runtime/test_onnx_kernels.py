@@ -4,8 +4,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from gearshift.runtime.engines.onnx_kernels import PROBE, TERMS, kernels_saturate
 from gearshift.runtime.machine import this_machine
-from gearshift.runtime.onnx_kernels import PROBE, TERMS, kernels_saturate
 
 
 def test_the_probe_is_one_product_of_largest_weights() -> None:

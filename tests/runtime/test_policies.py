@@ -8,21 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearshift.runtime import policies
-from gearshift.runtime.calibration import Calibration
-from gearshift.runtime.conformance import PolicyCheck, fly, policy_checks_for
+from gearshift.runtime.decide import policies
+from gearshift.runtime.decide.calibration import Calibration
+from gearshift.runtime.decide.history import FlightHistory
+from gearshift.runtime.decide.policy import Policy, PolicyOptions, Probe, weighted_distance
+from gearshift.runtime.decide.registry import BUILT_IN, find_policy, policy, policy_names
 from gearshift.runtime.errors import ConfigurationError
-from gearshift.runtime.history import FlightHistory
-from gearshift.runtime.policy import Policy, PolicyOptions, Probe, weighted_distance
-from gearshift.runtime.registry import BUILT_IN, find_policy, policy, policy_names
-from gearshift.runtime.scheduler import Scheduler
-from gearshift.runtime.scripted import Script, scripted_calibration
+from gearshift.runtime.scheduling.policy_conformance import PolicyCheck, fly, policy_checks_for
+from gearshift.runtime.scheduling.scheduler import Scheduler
+from gearshift.runtime.scheduling.scripted import Script, scripted_calibration
 from gearshift.runtime.types import FloatArray, NetworkRole
 
 MINE = """
 import numpy as np
-from gearshift.runtime.policy import weighted_distance
-from gearshift.runtime.registry import policy
+from gearshift.runtime.decide.policy import weighted_distance
+from gearshift.runtime.decide.registry import policy
 
 @policy(probe="small", uses_history=True)
 def signal(context, calibration):

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from gearshift.runtime.angles import AngleWrapper, WeightedDistance
-from gearshift.runtime.policy import weighted_distance, wrap_angle
-from gearshift.runtime.portable import counter_uniform, exponentials, softmax, softmax_margin
-from gearshift.runtime.scripted import scripted_calibration
+from gearshift.runtime.decide.angles import AngleWrapper, WeightedDistance
+from gearshift.runtime.decide.policy import weighted_distance, wrap_angle
+from gearshift.runtime.decide.portable import counter_uniform, exponentials, softmax, softmax_margin
+from gearshift.runtime.scheduling.scripted import scripted_calibration
 from gearshift.runtime.types import FloatArray
 
 finite = st.floats(-50, 50, width=32)

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gearshift.runtime.errors import TraceError
-from gearshift.runtime.profile import (
+from gearshift.runtime.ensembles.profile import (
     NetworkProfile,
     Profile,
     ProfileKind,
     read_profile,
     write_profile,
 )
+from gearshift.runtime.errors import TraceError
 
 positive = st.floats(1e-3, 1e4)
 network_profiles = st.builds(

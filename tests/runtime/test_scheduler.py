@@ -8,15 +8,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from gearshift.runtime import policies
-from gearshift.runtime.combination import Combination
-from gearshift.runtime.conformance import fly
-from gearshift.runtime.deadline import DeadlineMonitor
+from gearshift.runtime.decide import policies
+from gearshift.runtime.decide.combination import Combination
+from gearshift.runtime.decide.policy import Action, Policy, PolicyOptions
+from gearshift.runtime.decide.registry import find_policy
 from gearshift.runtime.errors import ConfigurationError, FrameError
-from gearshift.runtime.policy import Action, Policy, PolicyOptions
-from gearshift.runtime.registry import find_policy
-from gearshift.runtime.scheduler import Scheduler
-from gearshift.runtime.scripted import FRAME_NS, Script, scripted_calibration
+from gearshift.runtime.scheduling.deadline import DeadlineMonitor
+from gearshift.runtime.scheduling.policy_conformance import fly
+from gearshift.runtime.scheduling.scheduler import Scheduler
+from gearshift.runtime.scheduling.scripted import FRAME_NS, Script, scripted_calibration
 from gearshift.runtime.types import EstimateFlag, FloatArray, Frame, Image, NetworkRole, Reason
 
 SMALL, LARGE, AUX = NetworkRole.SMALL, NetworkRole.LARGE, NetworkRole.AUX

@@ -8,15 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from gearshift.runtime.combination import Combination
-from gearshift.runtime.conformance import assert_swept_equals_flown, fly
+from gearshift.runtime.decide.combination import Combination
+from gearshift.runtime.decide.policies import OP
+from gearshift.runtime.decide.policy import PolicyOptions
+from gearshift.runtime.decide.registry import BUILT_IN, find_policy
+from gearshift.runtime.decide.sweep import Sweep
 from gearshift.runtime.errors import ConfigurationError
-from gearshift.runtime.policies import OP
-from gearshift.runtime.policy import PolicyOptions
-from gearshift.runtime.registry import BUILT_IN, find_policy
-from gearshift.runtime.scheduler import Scheduler
-from gearshift.runtime.scripted import FRAME_NS, GRID, Script, scripted_calibration
-from gearshift.runtime.sweep import Sweep
+from gearshift.runtime.scheduling.policy_conformance import assert_swept_equals_flown, fly
+from gearshift.runtime.scheduling.scheduler import Scheduler
+from gearshift.runtime.scheduling.scripted import FRAME_NS, GRID, Script, scripted_calibration
 from gearshift.runtime.types import FloatArray
 
 FRAMES = 12

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gearshift.runtime.errors import ConfigurationError
-from gearshift.runtime.toml_file import key_text, parse_toml, read_toml
-from gearshift.runtime.toml_lines import Key, line_of_each_key
+from gearshift.runtime.files.toml_file import key_text, parse_toml, read_toml
+from gearshift.runtime.files.toml_lines import Key, line_of_each_key
 
 KEYS = st.one_of(
     st.from_regex(r"[A-Za-z0-9_-]{1,4}", fullmatch=True),

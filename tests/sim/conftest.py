@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from gearshift.runtime.ensemble import write_ensembles
+from gearshift.runtime.engines.network import METADATA_KEY, Network
+from gearshift.runtime.ensembles.ensemble import write_ensembles
+from gearshift.runtime.ensembles.profile import NetworkProfile, Profile, ProfileKind, write_profile
 from gearshift.runtime.errors import GearshiftError
-from gearshift.runtime.network import METADATA_KEY, Network
-from gearshift.runtime.profile import NetworkProfile, Profile, ProfileKind, write_profile
-from gearshift.runtime.recording import RecordingWriter
+from gearshift.runtime.recordings.recording import RecordingWriter
 from gearshift.runtime.types import POSE_COMPONENTS, Frame, GroundTruth, HeadGrid
-from gearshift.sim import make_trace
-from gearshift.sim.ensemble_calibration import calibrate_ensembles
-from gearshift.sim.figures import ENSEMBLES
-from gearshift.sim.trace import Trace, TracedFlight, TracedNetwork, read_trace, write_trace
+from gearshift.sim.calibrate.ensemble_calibration import calibrate_ensembles
+from gearshift.sim.gate.figures import ENSEMBLES
+from gearshift.sim.traces import make_trace
+from gearshift.sim.traces.trace import Trace, TracedFlight, TracedNetwork, read_trace, write_trace
 
 GRID = HeadGrid()
 BIAS = {"F1": 0.8, "F2": 1.0, "M1.0": 0.75}

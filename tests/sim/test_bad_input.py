@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gearshift.runtime.recording import RecordingWriter
+from gearshift.runtime.recordings.recording import RecordingWriter
 from gearshift.runtime.types import Frame
 
 

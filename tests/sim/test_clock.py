@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearshift.sim.clock import stream, truth_at
+from gearshift.sim.replay.clock import stream, truth_at
 
 ANGULAR = np.array([False, True])
 

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from gearshift.runtime.recording import RecordingReader
+from gearshift.runtime.recordings.recording import RecordingReader
 
 
 def test_compare_prints_tables_and_writes_a_report(world, tmp_path, capsys) -> None:

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from gearshift.runtime.ensembles.profile import NetworkProfile, Profile, ProfileKind
 from gearshift.runtime.errors import TraceError
-from gearshift.runtime.profile import NetworkProfile, Profile, ProfileKind
 from gearshift.runtime.types import NetworkRole
-from gearshift.sim.cost import (
+from gearshift.sim.traces.run_cost import (
     CostEnd,
     check_profile,
     combination,

@@ -20,7 +20,7 @@ QEMU = shutil.which("qemu-x86_64")
 FLIGHT = next(Path(__file__).parents[2].glob("sim/data/recordings/known-*.mcap"))
 REPLAY = """
 import os, sys
-from gearshift.runtime import onnx_engine
+from gearshift.runtime.engines import onnx_engine
 from gearshift.runtime.cli import main
 
 if sys.argv[1] == "default-kernels":
@@ -42,7 +42,7 @@ def short_flight(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A second of a shipped flight."""
     from itertools import islice
 
-    from gearshift.runtime.recording import RecordingReader, RecordingWriter
+    from gearshift.runtime.recordings.recording import RecordingReader, RecordingWriter
 
     path = tmp_path_factory.mktemp("short") / "short.mcap"
     reader = RecordingReader(FLIGHT)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearshift.sim.curve import lowest_where, value_at
+from gearshift.sim.compare.curve import lowest_where, value_at
 
 POINTS = st.lists(st.tuples(st.floats(0.1, 10), st.floats(0.1, 10)), min_size=1, max_size=12)
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from gearshift.runtime.engines.network import read_manifest
 from gearshift.runtime.errors import ConfigurationError
-from gearshift.runtime.network import read_manifest
-from gearshift.sim import derived, figures
-from gearshift.sim.figures import rebuild
+from gearshift.sim.gate import derived, figures
+from gearshift.sim.gate.figures import rebuild
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_everything_is_rebuilt_once_and_then_current(world, checkout, monkeypatc
 
 
 def without_timing(monkeypatch) -> None:
-    from gearshift.sim import main_job
+    from gearshift.sim.compare.comparison import main_job
 
     def quick(**options):
         return main_job.run_comparison(**options, timing=False, resamples=20)

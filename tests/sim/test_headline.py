@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gearshift.sim.headline import (
+from gearshift.sim.compare.headline import (
     Line,
     Point,
     choose,

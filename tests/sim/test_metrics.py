@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearshift.models.bootstrap import interval, ratio_of_sums, resample_weights
-from gearshift.models.scoring import absolute_error, angular_mask, scored_frames
+from gearshift.runtime.scoring.bootstrap import interval, ratio_of_sums, resample_weights
+from gearshift.runtime.scoring.counted_frames import absolute_error, angular_mask, scored_frames
+from gearshift.runtime.scoring.metrics import presence, summarise_latency
 from gearshift.runtime.types import POSE_COMPONENTS, HeadGrid
-from gearshift.sim.metrics import presence, summarise_latency
 
 ANGULAR = angular_mask(POSE_COMPONENTS)
 

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gearshift.runtime.deadline import DeadlineMonitor
-from gearshift.runtime.ensemble import EnsembleRecord, NetworkReference
+from gearshift.runtime.decide.policy import PolicyOptions
+from gearshift.runtime.decide.registry import find_policy
+from gearshift.runtime.ensembles.ensemble import EnsembleRecord, NetworkReference
 from gearshift.runtime.errors import RecordingError
-from gearshift.runtime.flight_description import FlightDescription, SchedulerSettings
-from gearshift.runtime.policy import PolicyOptions
-from gearshift.runtime.registry import find_policy
-from gearshift.runtime.scripted import GRID, Script, scripted_calibration
-from gearshift.runtime.sink import FlightInfo, FlightState, Report
+from gearshift.runtime.scheduling.deadline import DeadlineMonitor
+from gearshift.runtime.scheduling.description import FlightDescription, SchedulerSettings
+from gearshift.runtime.scheduling.scripted import GRID, Script, scripted_calibration
 from gearshift.runtime.sinks.recorder import Recorder, RecorderOptions
+from gearshift.runtime.sinks.sink import FlightInfo, FlightState, Report
 from gearshift.runtime.types import (
     POSE_COMPONENTS,
     Estimate,
@@ -26,8 +26,8 @@ from gearshift.runtime.types import (
     NetworkRole,
     Reason,
 )
-from gearshift.sim.recorded_flight import read_flights
-from gearshift.sim.redecide import Changes, decide_again
+from gearshift.sim.replay.recorded_flight import read_flights
+from gearshift.sim.replay.redecide import Changes, decide_again
 
 FRAMES = 60
 SMALL, LARGE, AUX = NetworkRole.SMALL, NetworkRole.LARGE, NetworkRole.AUX

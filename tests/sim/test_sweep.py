@@ -7,19 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gearshift.models.scoring import absolute_error, angular_mask, scored_frames
-from gearshift.runtime.calibration import Calibration
-from gearshift.runtime.ensemble import Ensemble
+from gearshift.runtime.decide.calibration import Calibration
+from gearshift.runtime.decide.policies import ALWAYS_LARGE, ANCHOR, OP
+from gearshift.runtime.decide.registry import find_policy
+from gearshift.runtime.ensembles.ensemble import Ensemble
 from gearshift.runtime.errors import ConfigurationError, TraceError
-from gearshift.runtime.policies import ALWAYS_LARGE, ANCHOR, OP
-from gearshift.runtime.registry import find_policy
-from gearshift.runtime.scheduler import Scheduler
+from gearshift.runtime.scheduling.scheduler import Scheduler
+from gearshift.runtime.scoring.counted_frames import absolute_error, angular_mask, scored_frames
 from gearshift.runtime.types import EstimateFlag, Frame, NetworkRole
-from gearshift.sim.calibration import calibrate, error_deviation, head_cell_gain
-from gearshift.sim.cost import combination
-from gearshift.sim.oracle import ORACLE, bind_oracle, true_gain
-from gearshift.sim.sweep import NO_FRAME, sweep, threshold_grid
-from gearshift.sim.trace import Trace
+from gearshift.sim.calibrate.fitting import calibrate, error_deviation, head_cell_gain
+from gearshift.sim.traces.oracle import ORACLE, bind_oracle, true_gain
+from gearshift.sim.traces.run_cost import combination
+from gearshift.sim.traces.trace import Trace
+from gearshift.sim.traces.trace_sweep import NO_FRAME, sweep, threshold_grid
 
 MEMBERS = {NetworkRole.SMALL: "F2", NetworkRole.LARGE: "M1.0", NetworkRole.AUX: "aux"}
 POLICIES = (

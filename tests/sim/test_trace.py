@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gearshift.runtime.errors import GearshiftError, TraceError
-from gearshift.sim import trace as trace_module
-from gearshift.sim.trace import TracedFlight, read_trace, write_trace
+from gearshift.sim.traces import trace as trace_module
+from gearshift.sim.traces.trace import TracedFlight, read_trace, write_trace
 
 
 def test_a_trace_reads_back_as_it_was(trace_factory, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-/* The difficulty signals of the portable policies (runtime/policies.py). */
+/* The difficulty signals of the portable policies (runtime/decide/policies.py). */
 #ifndef GEARSHIFT_CORE_DIFFICULTY_H
 #define GEARSHIFT_CORE_DIFFICULTY_H
 

@@ -1,4 +1,4 @@
-/* The filter over time: the formulas of runtime/filters.py, for one flight. */
+/* The filter over time: the formulas of runtime/decide/filters.py, for one flight. */
 #ifndef GEARSHIFT_CORE_FILTER_H
 #define GEARSHIFT_CORE_FILTER_H
 

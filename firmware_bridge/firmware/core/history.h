@@ -1,4 +1,4 @@
-/* What a flight remembers between frames; the rules are those of runtime/history.py. */
+/* What a flight remembers between frames; the rules are those of runtime/decide/history.py. */
 #ifndef GEARSHIFT_CORE_HISTORY_H
 #define GEARSHIFT_CORE_HISTORY_H
 

@@ -1,4 +1,4 @@
-/* Arithmetic specified to the bit; runtime/portable.py and runtime/angles.py are its twins. */
+/* Arithmetic specified to the bit; runtime/decide/portable.py and runtime/decide/angles.py are its twins. */
 #include "gearshift/portable.h"
 
 #define PI_F 3.14159265358979f

@@ -1,4 +1,4 @@
-/* The adaptive loop; runtime/scheduler.py is its twin and tests hold them equal. */
+/* The adaptive loop; runtime/scheduling/scheduler.py is its twin and tests hold them equal. */
 #include "gearshift/scheduler.h"
 
 #include "filter.h"

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from gearshift.firmware_bridge.board import Board
-from gearshift.firmware_bridge.board_target import Target, integer_networks, open_target
-from gearshift.firmware_bridge.emulator import EmulatedPort, missing_tools
-from gearshift.runtime.integer_network import IntegerNetwork
+from gearshift.firmware_bridge.board.board import Board
+from gearshift.firmware_bridge.emulation.emulator import EmulatedPort, missing_tools
+from gearshift.firmware_bridge.measuring.board_target import Target, integer_networks, open_target
+from gearshift.runtime.engines.integer_network import IntegerNetwork
 
 NETWORKS = ("F2", "F1", "aux")
 

@@ -12,27 +12,32 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gearshift.firmware_bridge.board import Board
-from gearshift.firmware_bridge.board_configuration import BoardNetworks, configure_board
-from gearshift.firmware_bridge.board_loop import BoardLoop
-from gearshift.firmware_bridge.board_target import Target, open_target
-from gearshift.firmware_bridge.channel import BoardRefusedError, BoardTimeoutError
-from gearshift.firmware_bridge.cpx_port import Port
-from gearshift.firmware_bridge.emulator import EmulatedPort, Emulator, camera_file, missing_tools
-from gearshift.firmware_bridge.link import parse_address
-from gearshift.firmware_bridge.messages import Ability, CountKind
-from gearshift.firmware_bridge.network_image import pack_bundle
-from gearshift.firmware_bridge.transfer import Transfer
-from gearshift.firmware_bridge.wire import Parser, to_line
-from gearshift.runtime.calibration import Calibration
-from gearshift.runtime.ensemble import Ensemble
+from gearshift.firmware_bridge.board.board import Board
+from gearshift.firmware_bridge.board.board_configuration import BoardNetworks, configure_board
+from gearshift.firmware_bridge.board.board_loop import BoardLoop
+from gearshift.firmware_bridge.board.network_image import pack_bundle
+from gearshift.firmware_bridge.emulation.emulator import (
+    EmulatedPort,
+    Emulator,
+    camera_file,
+    missing_tools,
+)
+from gearshift.firmware_bridge.line.channel import BoardRefusedError, BoardTimeoutError
+from gearshift.firmware_bridge.line.link import parse_address
+from gearshift.firmware_bridge.line.messages import Ability, CountKind
+from gearshift.firmware_bridge.line.ports import Port
+from gearshift.firmware_bridge.line.transfer import Transfer
+from gearshift.firmware_bridge.line.wire import Parser, to_line
+from gearshift.firmware_bridge.measuring.board_target import Target, open_target
+from gearshift.runtime.decide.calibration import Calibration
+from gearshift.runtime.decide.policies import ALWAYS_SMALL, ANCHOR, AUX_SM, OP, RANDOM
+from gearshift.runtime.decide.policy import Policy
+from gearshift.runtime.engines.integer_engine import IntegerEngine
+from gearshift.runtime.engines.integer_network import IntegerNetwork
+from gearshift.runtime.ensembles.ensemble import Ensemble
 from gearshift.runtime.errors import ConfigurationError, FrameError, LinkError
-from gearshift.runtime.integer_engine import IntegerEngine
-from gearshift.runtime.integer_network import IntegerNetwork
-from gearshift.runtime.policies import ALWAYS_SMALL, ANCHOR, AUX_SM, OP, RANDOM
-from gearshift.runtime.policy import Policy
-from gearshift.runtime.recording import RecordingReader
-from gearshift.runtime.scheduler import Scheduler
+from gearshift.runtime.recordings.recording import RecordingReader
+from gearshift.runtime.scheduling.scheduler import Scheduler
 from gearshift.runtime.types import EstimateFlag, Frame, Image, NetworkRole, Reason
 
 FRAME_NS = 33_333_333

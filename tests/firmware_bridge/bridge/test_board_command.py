@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from gearshift.firmware_bridge.board_configuration import BoardNetworks, configure_board
-from gearshift.firmware_bridge.board_profile import SCHEMA_VERSION
-from gearshift.firmware_bridge.board_target import Target
-from gearshift.firmware_bridge.emulator import EmulatedPort, missing_tools
-from gearshift.firmware_bridge.network_image import read_bundle
-from gearshift.runtime.calibration import Calibration
+from gearshift.firmware_bridge.board.board_configuration import BoardNetworks, configure_board
+from gearshift.firmware_bridge.board.network_image import read_bundle
+from gearshift.firmware_bridge.emulation.emulator import EmulatedPort, missing_tools
+from gearshift.firmware_bridge.measuring.board_profile import SCHEMA_VERSION
+from gearshift.firmware_bridge.measuring.board_target import Target
 from gearshift.runtime.cli import main
+from gearshift.runtime.decide.calibration import Calibration
+from gearshift.runtime.decide.registry import find_policy
+from gearshift.runtime.ensembles.profile import ProfileKind, read_profile
 from gearshift.runtime.errors import TraceError
-from gearshift.runtime.profile import ProfileKind, read_profile
-from gearshift.runtime.registry import find_policy
 from gearshift.runtime.types import POSE_COMPONENTS
 
 RECORDINGS = Path(__file__).parents[3] / "sim" / "data" / "recordings"

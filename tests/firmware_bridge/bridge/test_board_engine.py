@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gearshift.firmware_bridge.board_engine import BoardEngine
-from gearshift.firmware_bridge.board_target import Target, integer_networks
-from gearshift.firmware_bridge.emulator import EmulatedPort, Emulator, missing_tools
-from gearshift.firmware_bridge.network_image import pack_bundle
-from gearshift.runtime.engine import load_engine
-from gearshift.runtime.engine_conformance import EngineCheck, engine_checks
-from gearshift.runtime.ensemble import Ensemble, load_ensemble
+from gearshift.firmware_bridge.board.board_engine import BoardEngine
+from gearshift.firmware_bridge.board.network_image import pack_bundle
+from gearshift.firmware_bridge.emulation.emulator import EmulatedPort, Emulator, missing_tools
+from gearshift.firmware_bridge.measuring.board_target import Target, integer_networks
+from gearshift.runtime.decide.policies import ALWAYS_LARGE, OP
+from gearshift.runtime.engines.engine import load_engine
+from gearshift.runtime.engines.engine_conformance import EngineCheck, engine_checks
+from gearshift.runtime.ensembles.ensemble import Ensemble, load_ensemble
 from gearshift.runtime.errors import ConfigurationError, EngineError, LinkError, NetworkError
-from gearshift.runtime.policies import ALWAYS_LARGE, OP
-from gearshift.runtime.recording import RecordingReader
-from gearshift.runtime.scheduler import Scheduler
+from gearshift.runtime.recordings.recording import RecordingReader
+from gearshift.runtime.scheduling.scheduler import Scheduler
 from gearshift.runtime.types import EstimateFlag, Frame, NetworkRole, Reason
 
 RECORDINGS = Path(__file__).parents[3] / "sim" / "data" / "recordings"

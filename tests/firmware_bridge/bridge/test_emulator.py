@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from gearshift.firmware_bridge import emulator
-from gearshift.firmware_bridge.board_target import open_target
-from gearshift.firmware_bridge.emulator import (
+from gearshift.firmware_bridge.board.network_image import pack_bundle
+from gearshift.firmware_bridge.emulation import emulator
+from gearshift.firmware_bridge.emulation.emulator import (
     Build,
     EmulatedPort,
     Emulator,
@@ -21,9 +21,9 @@ from gearshift.firmware_bridge.emulator import (
     firmware_folder,
     missing_tools,
 )
-from gearshift.firmware_bridge.network_image import pack_bundle
+from gearshift.firmware_bridge.measuring.board_target import open_target
+from gearshift.runtime.engines.integer_network import IntegerNetwork
 from gearshift.runtime.errors import ConfigurationError, LinkError
-from gearshift.runtime.integer_network import IntegerNetwork
 
 FUZZ = ("frames", "network_image", "configuration")
 
@@ -83,8 +83,8 @@ def test_a_missing_tool_is_named_with_its_package(
 
 def test_a_damaged_bundle_leaves_a_board_without_networks(port: EmulatedPort) -> None:
     with Emulator(port, b"no networks at all" * 10) as running:
-        from gearshift.firmware_bridge.board import Board
-        from gearshift.firmware_bridge.link import parse_address
+        from gearshift.firmware_bridge.board.board import Board
+        from gearshift.firmware_bridge.line.link import parse_address
 
         with Board(parse_address(f"{running.url}?timeout=5")) as board:
             assert board.networks == ()
@@ -103,7 +103,7 @@ def test_no_board_outlives_whoever_started_it(
     (tmp_path / "bundle").write_bytes(pack_bundle(networks[:1]).image)
     script = (
         "import sys, pathlib\n"
-        "from gearshift.firmware_bridge.emulator import Emulator, EmulatedPort\n"
+        "from gearshift.firmware_bridge.emulation.emulator import Emulator, EmulatedPort\n"
         f"board = Emulator(EmulatedPort({str(port)!r}), "
         f"pathlib.Path({str(tmp_path / 'bundle')!r}).read_bytes())\n"
         "print(board.pid, board.url, flush=True)\n"

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from gearshift.firmware_bridge.board_bench import bench_board
-from gearshift.firmware_bridge.board_target import Target, open_target
-from gearshift.firmware_bridge.emulator import Build, EmulatedPort, build
-from gearshift.firmware_bridge.faults import KINDS, FaultyLine
-from gearshift.firmware_bridge.relay import Pace, Relay
-from gearshift.firmware_bridge.soak import SoakReport, soak
-from gearshift.firmware_bridge.wire import Message, Parser, to_line
+from gearshift.firmware_bridge.emulation.emulator import Build, EmulatedPort, build
+from gearshift.firmware_bridge.emulation.faults import KINDS, FaultyLine
+from gearshift.firmware_bridge.emulation.relay import Pace, Relay
+from gearshift.firmware_bridge.line.wire import Message, Parser, to_line
+from gearshift.firmware_bridge.measuring.board_bench import bench_board
+from gearshift.firmware_bridge.measuring.board_target import Target, open_target
+from gearshift.firmware_bridge.measuring.soak import SoakReport, soak
+from gearshift.runtime.engines.integer_network import IntegerNetwork
 from gearshift.runtime.errors import ConfigurationError
-from gearshift.runtime.integer_network import IntegerNetwork
 
 SANITIZED_BUILDS = {"address and undefined-behaviour checks": Build.SANITIZED, "plain": Build.POSIX}
 FRAMES = {"posix": 300, "rv32": 40}
@@ -46,7 +46,7 @@ def test_resets_in_the_middle_of_it_all(
     networks: tuple[IntegerNetwork, ...], monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     """An answer from before a reset is never taken for one from after it."""
-    monkeypatch.setattr("gearshift.firmware_bridge.soak.RESET_EVERY", 40)
+    monkeypatch.setattr("gearshift.firmware_bridge.measuring.soak.RESET_EVERY", 40)
     program = _build(SANITIZED_BUILDS[what])
     with open_target("posix?timeout=2", networks, program=program) as target:
         report = soak(target, 160, 0.1, seed=6)
@@ -104,12 +104,12 @@ def test_faults_are_the_same_for_a_seed() -> None:
 def test_a_paced_line_never_exceeds_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a clock of the test's own."""
     now = [100.0]
-    monkeypatch.setattr("gearshift.firmware_bridge.relay.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("gearshift.firmware_bridge.emulation.relay.time.monotonic", lambda: now[0])
 
     def sleep(seconds: float) -> None:
         now[0] += seconds * 1.5  # woken late, as on a busy computer
 
-    monkeypatch.setattr("gearshift.firmware_bridge.relay.time.sleep", sleep)
+    monkeypatch.setattr("gearshift.firmware_bridge.emulation.relay.time.sleep", sleep)
     pace = Pace(1_000_000)
     for _ in range(1000):
         pace.wait(512)
@@ -135,7 +135,7 @@ def test_the_bench_says_what_share_of_the_line_pixels_got(posix: Target) -> None
 def test_a_relay_survives_hosts_that_come_and_go(posix: Target) -> None:
     from dataclasses import replace
 
-    from gearshift.firmware_bridge.board import Board
+    from gearshift.firmware_bridge.board.board import Board
 
     with Relay(posix.open_port) as relay:
         for _ in range(3):
@@ -144,7 +144,7 @@ def test_a_relay_survives_hosts_that_come_and_go(posix: Target) -> None:
 
 
 def _build(target: Build) -> Path:
-    from gearshift.firmware_bridge.emulator import missing_tools
+    from gearshift.firmware_bridge.emulation.emulator import missing_tools
 
     lacking = missing_tools(EmulatedPort.POSIX)
     if lacking:

@@ -11,7 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearshift.firmware_bridge.link import BoardAddress, PortFinder, SerialDevice, parse_address
+from gearshift.firmware_bridge.line.link import (
+    BoardAddress,
+    PortFinder,
+    SerialDevice,
+    parse_address,
+)
 from gearshift.runtime.errors import ConfigurationError, LinkError
 
 

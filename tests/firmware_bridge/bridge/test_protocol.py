@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from gearshift.firmware_bridge.board_target import Target
-from gearshift.firmware_bridge.cpx_port import Port
-from gearshift.firmware_bridge.messages import (
+from gearshift.firmware_bridge.line.messages import (
     WINDOW,
     Ability,
     Answer,
@@ -24,7 +22,9 @@ from gearshift.firmware_bridge.messages import (
     parse_hello,
     write_payloads,
 )
-from gearshift.firmware_bridge.wire import ANSWER, Message, Parser, to_line
+from gearshift.firmware_bridge.line.ports import Port
+from gearshift.firmware_bridge.line.wire import ANSWER, Message, Parser, to_line
+from gearshift.firmware_bridge.measuring.board_target import Target
 
 PATIENCE_S = 10.0
 QUIET_S = 0.3

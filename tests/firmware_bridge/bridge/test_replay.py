@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gearshift.firmware_bridge.emulator import EmulatedPort, missing_tools
+from gearshift.firmware_bridge.emulation.emulator import EmulatedPort, missing_tools
 from gearshift.runtime.cli import main
 
 FLIGHT = Path(__file__).parents[3] / "sim" / "data" / "recordings" / "known-05000.mcap"

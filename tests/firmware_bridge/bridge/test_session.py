@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearshift.firmware_bridge.emulator import Build, EmulatedPort, build, missing_tools
-from gearshift.firmware_bridge.messages import WINDOW
+from gearshift.firmware_bridge.emulation.emulator import Build, EmulatedPort, build, missing_tools
+from gearshift.firmware_bridge.line.messages import WINDOW
 
 SESSION_BYTES = 1 << 16
 PENDING, ANSWERED = 1, 2

@@ -15,15 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from gearshift.firmware_bridge import cobs
-from gearshift.firmware_bridge.emulator import (
+from gearshift.firmware_bridge.emulation.emulator import (
     Build,
     EmulatedPort,
     build,
     firmware_folder,
     missing_tools,
 )
-from gearshift.firmware_bridge.messages import (
+from gearshift.firmware_bridge.line import cobs
+from gearshift.firmware_bridge.line.messages import (
     COUNTERS,
     MAX_PARTS,
     TABLES_TARGET,
@@ -39,9 +39,9 @@ from gearshift.firmware_bridge.messages import (
     parse_status,
     write_payloads,
 )
-from gearshift.firmware_bridge.wire import MAX_FRAME, Message, Parser, to_line
+from gearshift.firmware_bridge.line.wire import MAX_FRAME, Message, Parser, to_line
+from gearshift.runtime.decide.selection import REASONS
 from gearshift.runtime.errors import LinkError
-from gearshift.runtime.selection import REASONS
 from gearshift.runtime.types import EstimateFlag, Reason
 
 CAPACITY = 1 << 13

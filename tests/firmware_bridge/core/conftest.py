@@ -16,8 +16,8 @@ import pytest
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gearshift.firmware_bridge.network_image import MAX_NETWORKS, MAX_OUTPUTS
-from gearshift.runtime.integer_network import (
+from gearshift.firmware_bridge.board.network_image import MAX_NETWORKS, MAX_OUTPUTS
+from gearshift.runtime.engines.integer_network import (
     Geometry,
     IntegerKind,
     IntegerLayer,
@@ -26,7 +26,7 @@ from gearshift.runtime.integer_network import (
     convolution_layer,
     pool_layer,
 )
-from gearshift.runtime.scripted import scripted_network
+from gearshift.runtime.scheduling.scripted import scripted_network
 from gearshift.runtime.types import Component, FloatArray, HeadGrid, Image
 
 FIRMWARE = Path(__file__).parents[3] / "firmware_bridge" / "firmware"

@@ -12,20 +12,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gearshift.firmware_bridge.board_configuration import (
+from gearshift.firmware_bridge.board.board_configuration import (
     POLICIES,
     BoardConfiguration,
     BoardNetworks,
     configure_board,
     read_configuration,
 )
-from gearshift.runtime.calibration import Calibration
-from gearshift.runtime.combination import Combination
+from gearshift.runtime.decide.calibration import Calibration
+from gearshift.runtime.decide.combination import Combination
+from gearshift.runtime.decide.filters import FILTERS
+from gearshift.runtime.decide.policy import PolicyOptions
+from gearshift.runtime.decide.registry import find_policy
 from gearshift.runtime.errors import ConfigurationError
-from gearshift.runtime.filters import FILTERS
-from gearshift.runtime.policy import PolicyOptions
-from gearshift.runtime.registry import find_policy
-from gearshift.runtime.scripted import GRID, Script, scripted_calibration
+from gearshift.runtime.scheduling.scripted import GRID, Script, scripted_calibration
 
 PHI = 1 << 3
 """The angular component of scripted networks."""

@@ -13,7 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from gearshift.firmware_bridge.memory_report import L1_BYTES, L2_BYTES, EnsembleMemory, Firmware
+from gearshift.firmware_bridge.measuring.memory_report import (
+    L1_BYTES,
+    L2_BYTES,
+    EnsembleMemory,
+    Firmware,
+)
 
 FIRMWARE = Path(__file__).parents[3] / "firmware_bridge" / "firmware"
 

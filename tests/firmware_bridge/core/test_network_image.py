@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gearshift.firmware_bridge.network_image import (
+from gearshift.firmware_bridge.board.network_image import (
     MAX_NETWORKS,
     network_identity,
     pack_bundle,
@@ -22,9 +22,9 @@ from gearshift.firmware_bridge.network_image import (
     read_bundle,
     read_network,
 )
+from gearshift.runtime.engines.integer_engine import IntegerEngine
+from gearshift.runtime.engines.integer_network import IntegerNetwork
 from gearshift.runtime.errors import NetworkError
-from gearshift.runtime.integer_engine import IntegerEngine
-from gearshift.runtime.integer_network import IntegerNetwork
 
 LAYERS_AT, SCALES_AT = 96, 100
 OUTPUTS_AT = 88

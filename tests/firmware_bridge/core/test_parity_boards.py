@@ -15,15 +15,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gearshift.firmware_bridge.board import Board
-from gearshift.firmware_bridge.board_configuration import (
+from gearshift.firmware_bridge.board.board import Board
+from gearshift.firmware_bridge.board.board_configuration import (
     POLICIES,
     BoardNetworks,
     configure_board,
 )
-from gearshift.firmware_bridge.emulator import EmulatedPort, Emulator, missing_tools
-from gearshift.firmware_bridge.link import PortFinder, parse_address
-from gearshift.firmware_bridge.messages import (
+from gearshift.firmware_bridge.board.network_image import (
+    network_identity,
+    pack_bundle,
+    pack_network,
+)
+from gearshift.firmware_bridge.emulation.emulator import EmulatedPort, Emulator, missing_tools
+from gearshift.firmware_bridge.line.link import PortFinder, parse_address
+from gearshift.firmware_bridge.line.messages import (
     TABLES_TARGET,
     Status,
     Type,
@@ -31,25 +36,24 @@ from gearshift.firmware_bridge.messages import (
     process_payload,
     write_payloads,
 )
-from gearshift.firmware_bridge.network_image import network_identity, pack_bundle, pack_network
-from gearshift.firmware_bridge.wire import ANSWER, Message, Parser, to_line
-from gearshift.runtime.calibration import Calibration
-from gearshift.runtime.combination import Combination
-from gearshift.runtime.ensemble import Ensemble
-from gearshift.runtime.gap8_folder import read_gap8_folder
-from gearshift.runtime.integer_engine import IntegerEngine
-from gearshift.runtime.integer_network import (
+from gearshift.firmware_bridge.line.wire import ANSWER, Message, Parser, to_line
+from gearshift.runtime.decide.calibration import Calibration
+from gearshift.runtime.decide.combination import Combination
+from gearshift.runtime.decide.policy import PolicyOptions
+from gearshift.runtime.decide.registry import find_policy
+from gearshift.runtime.decide.selection import REASON_CODE
+from gearshift.runtime.engines.gap8_folder import read_gap8_folder
+from gearshift.runtime.engines.integer_engine import IntegerEngine
+from gearshift.runtime.engines.integer_network import (
     Geometry,
     IntegerKind,
     IntegerNetwork,
     connected_layer,
 )
-from gearshift.runtime.network import zoo_folder
-from gearshift.runtime.policy import PolicyOptions
-from gearshift.runtime.registry import find_policy
-from gearshift.runtime.scheduler import Scheduler
-from gearshift.runtime.scripted import FRAME_NS, scripted_network
-from gearshift.runtime.selection import REASON_CODE
+from gearshift.runtime.engines.network import zoo_folder
+from gearshift.runtime.ensembles.ensemble import Ensemble
+from gearshift.runtime.scheduling.scheduler import Scheduler
+from gearshift.runtime.scheduling.scripted import FRAME_NS, scripted_network
 from gearshift.runtime.types import (
     POSE_COMPONENTS,
     Frame,

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gearshift.firmware_bridge.network_image import pack_network
-from gearshift.runtime.gap8_folder import read_gap8_folder
-from gearshift.runtime.integer_engine import IntegerEngine, layer_outputs
-from gearshift.runtime.integer_network import IntegerNetwork
-from gearshift.runtime.network import zoo_folder
+from gearshift.firmware_bridge.board.network_image import pack_network
+from gearshift.runtime.engines.gap8_folder import read_gap8_folder
+from gearshift.runtime.engines.integer_engine import IntegerEngine, layer_outputs
+from gearshift.runtime.engines.integer_network import IntegerNetwork
+from gearshift.runtime.engines.network import zoo_folder
 from gearshift.runtime.types import Image
 
 DEPLOYMENT = Path(__file__).parents[4] / "shared" / "data" / "gap8-frontnet-160x32"

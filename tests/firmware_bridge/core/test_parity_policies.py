@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gearshift.firmware_bridge.board_configuration import (
+from gearshift.firmware_bridge.board.board_configuration import (
     COMBINATIONS,
     FILTER_NAMES,
     GAINS,
@@ -23,15 +23,15 @@ from gearshift.firmware_bridge.board_configuration import (
     BoardNetworks,
     configure_board,
 )
-from gearshift.runtime.calibration import Calibration
-from gearshift.runtime.combination import Combination
-from gearshift.runtime.deadline import DeadlineMonitor
-from gearshift.runtime.filters import DEFAULT_GAINS, FILTERS
-from gearshift.runtime.policy import PolicyOptions
-from gearshift.runtime.registry import BUILT_IN, find_policy
-from gearshift.runtime.scheduler import Scheduler
-from gearshift.runtime.scripted import GRID, Script
-from gearshift.runtime.selection import REASON_CODE
+from gearshift.runtime.decide.calibration import Calibration
+from gearshift.runtime.decide.combination import Combination
+from gearshift.runtime.decide.filters import DEFAULT_GAINS, FILTERS
+from gearshift.runtime.decide.policy import PolicyOptions
+from gearshift.runtime.decide.registry import BUILT_IN, find_policy
+from gearshift.runtime.decide.selection import REASON_CODE
+from gearshift.runtime.scheduling.deadline import DeadlineMonitor
+from gearshift.runtime.scheduling.scheduler import Scheduler
+from gearshift.runtime.scheduling.scripted import GRID, Script
 from gearshift.runtime.types import Component, EstimateFlag, FloatArray, NetworkRole, Reason
 
 FIRMWARE = Path(__file__).parents[3] / "firmware_bridge" / "firmware"

@@ -1,4 +1,4 @@
-"""The core's arithmetic against runtime/portable.py and runtime/policy.py, function by function."""
+"""The core's arithmetic against portable.py and policy.py of runtime/decide, by function."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from gearshift.runtime.integer_network import halve
-from gearshift.runtime.policy import wrap_angle
-from gearshift.runtime.portable import counter_uniform, exponentials, softmax, softmax_margin
+from gearshift.runtime.decide.policy import wrap_angle
+from gearshift.runtime.decide.portable import counter_uniform, exponentials, softmax, softmax_margin
+from gearshift.runtime.engines.integer_network import halve
 from gearshift.runtime.types import FloatArray, Image
 
 FLOAT = ctypes.c_float

@@ -11,19 +11,19 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from gearshift.runtime.deadline import DeadlineMonitor
-from gearshift.runtime.engine import Engine
-from gearshift.runtime.ensemble import Ensemble
+from gearshift.runtime.decide.policies import OP
+from gearshift.runtime.decide.policy import Policy
+from gearshift.runtime.engines.engine import Engine
+from gearshift.runtime.ensembles.ensemble import Ensemble
 from gearshift.runtime.errors import EngineError, SinkError, SourceError
 from gearshift.runtime.flight.budget import ThresholdController
 from gearshift.runtime.flight.outbox import NamedSink
 from gearshift.runtime.flight.pipeline import Flight, FlightLimits, guarded
-from gearshift.runtime.policies import OP
-from gearshift.runtime.policy import Policy
-from gearshift.runtime.scheduler import Scheduler
-from gearshift.runtime.scripted import Script, scripted_image
-from gearshift.runtime.sink import FlightInfo, FlightState, Report, Sink
-from gearshift.runtime.source import SourceEnded
+from gearshift.runtime.scheduling.deadline import DeadlineMonitor
+from gearshift.runtime.scheduling.scheduler import Scheduler
+from gearshift.runtime.scheduling.scripted import Script, scripted_image
+from gearshift.runtime.sinks.sink import FlightInfo, FlightState, Report, Sink
+from gearshift.runtime.sources.source import SourceEnded
 from gearshift.runtime.types import FloatArray, Frame, Image, NetworkRole
 
 MS = 1_000_000

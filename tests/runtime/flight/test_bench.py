@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from gearshift.runtime.bench_memory import resident_bytes
-from gearshift.runtime.bench_pipeline import bench_pipeline, pipeline_table
+from gearshift.runtime.bench.flat_memory import resident_bytes
+from gearshift.runtime.bench.pipeline import bench_pipeline, pipeline_table
 from gearshift.runtime.cli import main
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearshift.runtime.flight.channel import Channel, ChannelClosedError
+from gearshift.runtime.flight.report_queue import Channel, ChannelClosedError
 
 STEPS = st.lists(
     st.one_of(st.tuples(st.just("put"), st.integers()), st.tuples(st.just("take"), st.just(0)))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gearshift.runtime.flight_config import read_flight_config
+from gearshift.runtime.launch.configuration import read_flight_config
 
 ROOT = Path(__file__).parents[3]
 HERE = Path(__file__).parent

@@ -9,11 +9,11 @@ import time
 import numpy as np
 import pytest
 
+from gearshift.runtime.decide.policies import ALWAYS_LARGE, ALWAYS_SMALL, AUX_SM, HOLD
 from gearshift.runtime.errors import FrameError, SinkError, SinkStoppedError, SourceError
 from gearshift.runtime.flight.state import PresenceRule
-from gearshift.runtime.policies import ALWAYS_LARGE, ALWAYS_SMALL, AUX_SM, HOLD
-from gearshift.runtime.scripted import Script
-from gearshift.runtime.sink import FlightInfo, FlightState, Report
+from gearshift.runtime.scheduling.scripted import Script
+from gearshift.runtime.sinks.sink import FlightInfo, FlightState, Report
 from gearshift.runtime.types import EstimateFlag, Frame, NetworkRole, Reason
 
 from .conftest import (

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gearshift.runtime.cli import main
+from gearshift.runtime.decide.registry import find_policy
 from gearshift.runtime.errors import ConfigurationError
-from gearshift.runtime.flight.feasibility import check_flight, networks_per_frame
-from gearshift.runtime.flight.setup import flown_ensemble, flown_policy, flown_threshold
-from gearshift.runtime.flight_config import json_schema, read_flight_config
-from gearshift.runtime.flight_tables import EXAMPLE, as_toml
-from gearshift.runtime.registry import find_policy
+from gearshift.runtime.launch.configuration import json_schema, read_flight_config
+from gearshift.runtime.launch.configuration_tables import EXAMPLE, as_toml
+from gearshift.runtime.launch.feasibility import check_flight, networks_per_frame
+from gearshift.runtime.launch.setup import flown_ensemble, flown_policy, flown_threshold
 from gearshift.runtime.types import NetworkRole
 
 MINIMAL = """\

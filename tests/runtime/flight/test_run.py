@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from gearshift.runtime.cli import main
-from gearshift.runtime.recording import RecordingReader
+from gearshift.runtime.recordings.recording import RecordingReader
 
 RECORDINGS = Path(__file__).parents[3] / "sim" / "data" / "recordings"
 FLOWN = RECORDINGS / "val-05000.mcap"

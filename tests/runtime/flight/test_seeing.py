@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from gearshift.runtime.cli import main
-from gearshift.runtime.doctor import Level, throttling
-from gearshift.runtime.flight.display import StatusLine, StatusLog, status_mode
-from gearshift.runtime.flight.notify import Supervisor
-from gearshift.runtime.flight.prometheus import ADDRESS, MetricsServer
-from gearshift.runtime.flight.status import Status, StatusReader
-from gearshift.runtime.profile import ProfileKind, read_profile
-from gearshift.runtime.sink import FlightState
+from gearshift.runtime.ensembles.profile import ProfileKind, read_profile
+from gearshift.runtime.launch.doctor import Level, throttling
+from gearshift.runtime.sinks.sink import FlightState
+from gearshift.runtime.status.display import StatusLine, StatusLog, status_mode
+from gearshift.runtime.status.notify import Supervisor
+from gearshift.runtime.status.prometheus import ADDRESS, MetricsServer
+from gearshift.runtime.status.status import Status, StatusReader
 
 from .conftest import FaultySink, MakeRig
 

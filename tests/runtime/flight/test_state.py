@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.flight.state import FlightStateMachine, Presence, PresenceRule
-from gearshift.runtime.sink import FlightState
+from gearshift.runtime.sinks.sink import FlightState
 
 MAX_AGE = 750
 EVENTS = st.lists(

@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from gearshift.runtime.deadline import DeadlineMonitor
-from gearshift.runtime.ensemble import EnsembleRecord, NetworkReference
+from gearshift.runtime.decide.registry import find_policy
+from gearshift.runtime.ensembles.ensemble import EnsembleRecord, NetworkReference
 from gearshift.runtime.flight.budget import Budget, ThresholdController
 from gearshift.runtime.flight.outbox import NamedSink
 from gearshift.runtime.flight.pipeline import Flight, guarded
-from gearshift.runtime.flight_description import FlightDescription, SchedulerSettings
-from gearshift.runtime.registry import find_policy
-from gearshift.runtime.scripted import Script, scripted_calibration
-from gearshift.runtime.sink import FlightInfo
+from gearshift.runtime.scheduling.deadline import DeadlineMonitor
+from gearshift.runtime.scheduling.description import FlightDescription, SchedulerSettings
+from gearshift.runtime.scheduling.scripted import Script, scripted_calibration
 from gearshift.runtime.sinks.recorder import Recorder, RecorderOptions
+from gearshift.runtime.sinks.sink import FlightInfo
 from gearshift.runtime.types import POSE_COMPONENTS, EstimateFlag, NetworkRole, Reason
-from gearshift.sim.recorded_flight import read_flights
-from gearshift.sim.redecide import decide_again
+from gearshift.sim.replay.recorded_flight import read_flights
+from gearshift.sim.replay.redecide import decide_again
 
 from .conftest import FRAMES, LIMITS, MS, FaultyCamera, FaultyEngine, ListSink, Rig, faulty
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from gearshift.runtime.errors import SinkError, SinkStoppedError
-from gearshift.runtime.sink import FlightInfo, FlightState, Report
 from gearshift.runtime.sinks.json_lines import JsonLines, JsonLinesOptions
+from gearshift.runtime.sinks.sink import FlightInfo, FlightState, Report
 from gearshift.runtime.types import POSE_COMPONENTS
 
 INFO = FlightInfo(POSE_COMPONENTS, None, time.time_ns(), time.monotonic_ns())

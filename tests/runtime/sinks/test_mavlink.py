@@ -14,9 +14,9 @@ import pytest
 from pymavlink.dialects.v20 import common
 
 from gearshift.runtime.errors import SinkError
-from gearshift.runtime.sink import FlightInfo, FlightState, Report
-from gearshift.runtime.sink_conformance import report
 from gearshift.runtime.sinks.mavlink import COMPONENT, Mavlink, MavlinkOptions
+from gearshift.runtime.sinks.sink import FlightInfo, FlightState, Report
+from gearshift.runtime.sinks.sink_conformance import report
 from gearshift.runtime.types import POSE_COMPONENTS, Component
 
 INFO = FlightInfo(POSE_COMPONENTS, None, 0, 0)

@@ -20,11 +20,11 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from mcap.reader import make_reader
 from mcap_protobuf.schema import build_file_descriptor_set
 
-from gearshift.runtime import sink_conformance
 from gearshift.runtime.errors import RecordingError, SinkError, SinkStoppedError
-from gearshift.runtime.recording import RecordingReader
-from gearshift.runtime.sink import FlightInfo, FlightState, Report
+from gearshift.runtime.recordings.recording import RecordingReader
+from gearshift.runtime.sinks import sink_conformance
 from gearshift.runtime.sinks.recorder import Recorder, RecorderOptions
+from gearshift.runtime.sinks.sink import FlightInfo, FlightState, Report
 from gearshift.runtime.types import POSE_COMPONENTS, Frame
 
 FRAME_NS = 33_333_333
@@ -33,7 +33,7 @@ INFO = FlightInfo(POSE_COMPONENTS, None, 1_700_000_000_000_000_000, 0)
 WRITER = """
 import sys
 import numpy as np
-from gearshift.runtime.sink import FlightInfo, FlightState, Report
+from gearshift.runtime.sinks.sink import FlightInfo, FlightState, Report
 from gearshift.runtime.sinks.recorder import Recorder, RecorderOptions
 from gearshift.runtime.types import POSE_COMPONENTS, Frame
 

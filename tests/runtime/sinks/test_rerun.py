@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gearshift.runtime.sink_conformance import INFO, report
 from gearshift.runtime.sinks.rerun import Rerun, RerunOptions
+from gearshift.runtime.sinks.sink_conformance import INFO, report
 
 
 @pytest.mark.skipif(

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from gearshift.runtime.errors import FrameError, SourceError
-from gearshift.runtime.source import find_source
-from gearshift.runtime.source_conformance import is_missed_in_one_line
 from gearshift.runtime.sources.picamera2 import luma_plane, monotonic_time
+from gearshift.runtime.sources.source import find_source
+from gearshift.runtime.sources.source_conformance import is_missed_in_one_line
 
 
 def test_without_picamera2_it_says_how_to_get_it() -> None:

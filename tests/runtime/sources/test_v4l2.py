@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from gearshift.runtime.errors import ConfigurationError, FrameError, SourceError
-from gearshift.runtime.source import find_source
-from gearshift.runtime.source_conformance import (
+from gearshift.runtime.sources.source import find_source
+from gearshift.runtime.sources.source_conformance import (
     SourceCheck,
     is_missed_in_one_line,
     read_frames,

@@ -11,10 +11,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from gearshift.runtime.camera_devices import video_devices
+from gearshift.runtime.cameras.camera_devices import video_devices
 from gearshift.runtime.errors import SourceError
-from gearshift.runtime.source import Source, find_source
-from gearshift.runtime.source_conformance import SourceCheck, read_frames, source_checks
+from gearshift.runtime.sources.source import Source, find_source
+from gearshift.runtime.sources.source_conformance import SourceCheck, read_frames, source_checks
 
 NODES = Path("/sys/class/video4linux")
 CAPTURES = sorted(

@@ -1,7 +1,7 @@
 /* The configuration of the adaptive loop as the `configure` command carries it.
  *
  * Everything that has to be derived from a calibration is derived by the host, in one place, and
- * sent as tables; firmware_bridge/board_configuration.py packs and reads it. Little-endian:
+ * sent as tables; firmware_bridge/board/board_configuration.py packs and reads it. Little-endian:
  *
  *   offset size
  *      0    4   magic "GSC1"

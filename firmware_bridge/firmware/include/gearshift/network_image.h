@@ -1,7 +1,7 @@
 /* Network images: what a board holds of a network, read in place, without a copy or a heap.
  *
  * Little-endian; an image starts on a multiple of 8 bytes and is a multiple of 8 bytes long. Every
- * offset counts from the start of the image. firmware_bridge/network_image.py packs and reads them.
+ * offset counts from the start of the image. firmware_bridge/board/network_image.py packs and reads them.
  *
  *   offset size
  *      0    4   magic "GSN1"

@@ -1,11 +1,11 @@
-/* The portable policies and the codes by which decisions are told; runtime/policies.py and
+/* The portable policies and the codes by which decisions are told; runtime/decide/policies.py and
  * runtime/types.py name the same things, a test holds the numbers together. */
 #ifndef GEARSHIFT_POLICY_H
 #define GEARSHIFT_POLICY_H
 
 #include <stdint.h>
 
-/* In the order of runtime/registry.py's BUILT_IN. */
+/* In the order of runtime/decide/registry.py's BUILT_IN. */
 typedef enum gs_policy_code {
     GS_POLICY_OP = 0,
     GS_POLICY_OP_AHEAD = 1,

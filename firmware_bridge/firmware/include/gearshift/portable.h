@@ -1,4 +1,4 @@
-/* Arithmetic specified to the bit (runtime/portable.py, runtime/angles.py).
+/* Arithmetic specified to the bit (runtime/decide/portable.py, runtime/decide/angles.py).
  *
  * Everything is IEEE float32, rounded after each operation, in the order written: compile with
  * -ffp-contract=off, without -ffast-math, and on x86 with SSE. */

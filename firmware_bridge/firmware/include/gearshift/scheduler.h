@@ -1,6 +1,6 @@
 /* The adaptive loop: one frame in, one estimate out, and why it came from where it came from.
  *
- * It is runtime/scheduler.py in C: selection, combination, filter and override make the same choices
+ * It is runtime/scheduling/scheduler.py in C: selection, combination, filter and override make the same choices
  * and publish the same float32 values, bit for bit, as long as the clocks agree. */
 #ifndef GEARSHIFT_SCHEDULER_H
 #define GEARSHIFT_SCHEDULER_H
@@ -49,7 +49,7 @@ typedef struct gs_stage {
     float output[GS_MAX_OUTPUTS];
 } gs_stage;
 
-/* What a flight remembers between frames (runtime/history.py's FlightHistory). */
+/* What a flight remembers between frames (runtime/decide/history.py's FlightHistory). */
 typedef struct gs_history {
     uint32_t index;
     uint32_t frames_since_large; /* meaningful once large_known */
@@ -61,7 +61,7 @@ typedef struct gs_history {
     float small_at_large[GS_MAX_COMPONENTS];
 } gs_history;
 
-/* State of the filter over time (runtime/filters.py). */
+/* State of the filter over time (runtime/decide/filters.py). */
 typedef struct gs_filter {
     uint8_t started, bias_known, moves;
     uint32_t since_large;

@@ -1,0 +1,1 @@
+"""A board as an engine for one network, or as the whole adaptive loop."""

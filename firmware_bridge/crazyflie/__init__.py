@@ -1,0 +1,1 @@
+"""Other people's protocols: Bitcraze's CPX, the AI-deck, NanoCockpit."""

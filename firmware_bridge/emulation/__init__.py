@@ -1,0 +1,1 @@
+"""Boards without hardware, and lines that are worse than real ones."""

@@ -1,0 +1,1 @@
+"""The line: ports, bytes, frames, messages, and one session over them."""

@@ -1,0 +1,1 @@
+"""What boards cost and survive: benches, soaks, profiles, memory."""

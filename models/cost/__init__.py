@@ -1,0 +1,1 @@
+"""What networks cost on GAP8: cycles, memory, tiles."""

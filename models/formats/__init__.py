@@ -1,0 +1,1 @@
+"""Networks from and to other formats: ONNX, TFLite, GAP8 folders, checkpoints."""

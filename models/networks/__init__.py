@@ -1,0 +1,1 @@
+"""What networks are made of, independent of how they are trained."""

@@ -1,0 +1,1 @@
+"""Training networks on recorded flights, and evaluating them there."""

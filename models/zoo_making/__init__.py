@@ -1,0 +1,1 @@
+"""Writing a zoo: networks, their manifest and their profile."""

@@ -1,0 +1,1 @@
+"""Benchmarks: each prints a ratio that was measured in one run."""

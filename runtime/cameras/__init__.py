@@ -1,0 +1,1 @@
+"""Lenses: models, calibration, camera files, and any camera turned into the networks' own."""

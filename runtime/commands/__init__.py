@@ -1,0 +1,1 @@
+"""Sub-commands of `gearshift` that an onboard computer has."""

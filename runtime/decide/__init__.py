@@ -1,0 +1,1 @@
+"""How a frame is decided: signals, selection, combination, filters, and their sweep."""

@@ -1,0 +1,1 @@
+"""What runs a network, and what a network says about itself: ONNX, LiteRT, GAP8 integers."""

@@ -1,0 +1,1 @@
+"""Networks that belong together, what was calibrated for them, and what they cost on a device."""

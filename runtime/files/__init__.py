@@ -1,0 +1,1 @@
+"""Files of other people's formats, read with care: TOML, CSV, images."""

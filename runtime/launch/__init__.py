@@ -1,0 +1,1 @@
+"""From a file to a flight: configuration, what is checked before take-off, take-off and landing."""

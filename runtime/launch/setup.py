@@ -1,0 +1,310 @@
+"""From a validated `flight.toml` to a flight that is ready for take-off."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from gearshift.runtime.cameras.camera_file import read_camera
+from gearshift.runtime.cameras.rectifier import View, network_view
+from gearshift.runtime.decide.policy import Policy
+from gearshift.runtime.decide.registry import find_policy
+from gearshift.runtime.engines.engine import find_engine
+from gearshift.runtime.engines.network import find_network_source
+from gearshift.runtime.ensembles.ensemble import (
+    Ensemble,
+    assemble,
+    is_ensemble_file,
+    load_ensemble,
+    read_ensemble,
+)
+from gearshift.runtime.errors import ConfigurationError, EngineError, GearshiftError
+from gearshift.runtime.files.toml_lines import Key
+from gearshift.runtime.flight.budget import ThresholdController
+from gearshift.runtime.flight.outbox import NamedSink
+from gearshift.runtime.flight.pipeline import Flight, FlightLimits, Observer, guarded
+from gearshift.runtime.flight.view import Viewer
+from gearshift.runtime.launch.configuration import FlightConfig
+from gearshift.runtime.scheduling.deadline import DeadlineMonitor
+from gearshift.runtime.scheduling.description import FlightDescription, SchedulerSettings
+from gearshift.runtime.scheduling.scheduler import Scheduler
+from gearshift.runtime.sinks.sink import FlightInfo
+from gearshift.runtime.sources.source import Source
+from gearshift.runtime.types import Camera, NetworkRole
+
+logger = logging.getLogger(__name__)
+
+NS_PER_MS = 1e6
+WARM_UP_RUNS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyFlight:
+    """A flight with what has to be given back after it."""
+
+    flight: Flight
+    ensemble: Ensemble
+    policy: Policy
+
+    def close(self) -> None:
+        """Close the networks that are not held up."""
+        self.ensemble.close()
+
+
+def build_flight(
+    config: FlightConfig,
+    *,
+    observer: Observer | None = None,
+    on_end: Callable[[], None] = lambda: None,
+    on_phase: Callable[[str], None] = lambda _: None,
+) -> ReadyFlight:
+    """Load the networks, open the source, and put the flight together; `Flight.start` begins it.
+
+    on_phase: told "networks" when they are loaded and warm, and "source" when it is open.
+    Raises GearshiftError: ConfigurationError with the line of the file where one is to blame,
+    SourceError when the source cannot be opened.
+    """
+    policy = flown_policy(config)
+    source = flown_source(config)
+    ensemble = flown_ensemble(config)
+    try:
+        warm_up(ensemble)
+        on_phase("networks")
+        source.open()
+        on_phase("source")
+        try:
+            flight = _put_together(
+                config, policy, guarded(ensemble), source, observer=observer, on_end=on_end
+            )
+        except GearshiftError:
+            source.close()
+            raise
+    except GearshiftError:
+        ensemble.close()
+        raise
+    return ReadyFlight(flight, flight.scheduler.ensemble, policy)
+
+
+def flown_source(config: FlightConfig) -> Source:
+    """The source of a flight, not yet open; raises ConfigurationError."""
+    try:
+        return config.source.plugin.make(config.source.options)
+    except ConfigurationError as error:
+        raise config.document.error(("source",), str(error)) from error
+
+
+def flown_policy(config: FlightConfig) -> Policy:
+    """The policy of a flight; raises ConfigurationError for one that cannot fly."""
+    section = config.sections.policy
+    try:
+        policy = find_policy(section.name)
+    except ConfigurationError as error:
+        raise config.document.error(("policy", "name"), str(error)) from error
+    if policy.replay_only:
+        raise config.document.error(
+            ("policy", "name"), f"policy {policy.name} reads ground truth; it works in replay only"
+        )
+    if policy.signal is None and config.budget is not None:
+        raise config.document.error(
+            ("policy", "budget"), f"policy {policy.name} has no threshold that a budget could move"
+        )
+    return policy
+
+
+def flown_ensemble(config: FlightConfig) -> Ensemble:
+    """The ensemble of a flight with its networks loaded, each by the engine it is to have."""
+    section = config.sections.ensemble
+    chosen = {role: section.engine_of(role) for role in NetworkRole}
+    try:
+        if is_ensemble_file(section.name):
+            if any(getattr(section.engines, role) for role in NetworkRole):
+                raise ConfigurationError(
+                    f"{section.name} says itself which engine runs which network; "
+                    "leave out 'ensemble.engines'"
+                )
+            return load_ensemble(section.name, engine=section.engine)
+        record = read_ensemble(section.name)
+    except ConfigurationError as error:
+        raise config.document.error(("ensemble", "name"), str(error)) from error
+    for role, engine in chosen.items():
+        if engine is not None:
+            try:
+                find_engine(engine)
+            except ConfigurationError as error:
+                raise config.document.error(engine_key(config, role), str(error)) from error
+    sources = {r: (find_network_source(n.name), chosen[r]) for r, n in record.networks.items()}
+    try:
+        return assemble(record, sources)
+    except ConfigurationError as error:
+        raise config.document.error(("ensemble",), str(error)) from error
+
+
+def engine_key(config: FlightConfig, role: NetworkRole) -> Key:
+    """Where the file says what runs a network."""
+    if getattr(config.sections.ensemble.engines, role) is not None:
+        return ("ensemble", "engines", str(role))
+    return ("ensemble", "engine")
+
+
+def flown_threshold(config: FlightConfig, policy: Policy, ensemble: Ensemble) -> float | None:
+    """The threshold to begin with; None for a policy without one."""
+    given = config.sections.policy.threshold
+    if policy.signal is None:
+        return None
+    error: str
+    if isinstance(given, str):
+        points = ensemble.thresholds.get(policy.name, {})
+        if given in points:
+            return points[given]
+        known = ", ".join(points) or "none"
+        error = (
+            f"{ensemble.name} has no operating point {given!r} for policy {policy.name}; "
+            f"there are: {known}"
+        )
+    elif given is not None:
+        if not math.isnan(given):
+            return float(given)
+        error = "the threshold is not a number"
+    elif config.budget is not None:
+        # Found from the first signals; large answers until then.
+        return -math.inf
+    else:
+        points = ensemble.thresholds.get(policy.name, {})
+        known = f" or an operating point ({', '.join(points)})" if points else ""
+        error = f"policy {policy.name} needs a threshold: a number{known}, or a policy.budget"
+    raise config.document.error(("policy", "threshold"), error)
+
+
+def flown_view(ensemble: Ensemble) -> View:
+    """What the ensemble's networks expect to see."""
+    engines = (ensemble.small, ensemble.large, ensemble.aux)
+    return network_view(engine.network for engine in engines if engine is not None)
+
+
+def source_camera(config: FlightConfig, source: Source) -> Camera | None:
+    """The intrinsics of an open source: those of the file that is named, or its own."""
+    if config.source.calibration is None:
+        return source.camera
+    try:
+        return read_camera(config.source.calibration)
+    except ConfigurationError as error:
+        raise config.document.error(("source", "calibration"), str(error)) from error
+
+
+def warm_up(ensemble: Ensemble) -> None:
+    """Run every network a few times: the first run allocates and is many times slower."""
+    for engine in (ensemble.small, ensemble.large, ensemble.aux):
+        if engine is None:
+            continue
+        blank = np.zeros((engine.network.height, engine.network.width), dtype=np.uint8)
+        try:
+            for _ in range(WARM_UP_RUNS):
+                engine.run(blank)
+        except EngineError as error:
+            logger.warning("%s; the flight begins without it", error)
+
+
+def scheduler_settings(
+    config: FlightConfig, threshold: float | None, deadline_ms: float | None
+) -> SchedulerSettings:
+    """What the decisions hang on."""
+    section = config.sections.policy
+    return SchedulerSettings(
+        policy=section.name,
+        threshold=threshold,
+        options=section.options(),
+        combination=config.combination,
+        filter_name=section.filter,
+        deadline_ms=deadline_ms,
+    )
+
+
+def _put_together(
+    config: FlightConfig,
+    policy: Policy,
+    ensemble: Ensemble,
+    source: Source,
+    *,
+    observer: Observer | None,
+    on_end: Callable[[], None],
+) -> Flight:
+    threshold = flown_threshold(config, policy, ensemble)
+    deadline_ms = _deadline_ms(config, source)
+    settings = scheduler_settings(config, threshold, deadline_ms)
+    deadline = None if deadline_ms is None else DeadlineMonitor(round(deadline_ms * NS_PER_MS))
+    try:
+        scheduler = Scheduler(
+            ensemble,
+            policy,
+            threshold,
+            settings.options,
+            combination=settings.combination,
+            filter_name=settings.filter_name,
+            deadline=deadline,
+            replay=not source.live,
+            clock=time.monotonic_ns,
+        )
+    except ConfigurationError as error:
+        raise config.document.error(("policy",), str(error)) from error
+    view = flown_view(ensemble)
+    info = FlightInfo(
+        components=ensemble.small.network.components,
+        camera=view.camera,
+        start_unix_ns=time.time_ns(),
+        start_monotonic_ns=time.monotonic_ns(),
+        flight=FlightDescription(
+            flight="",
+            part=0,
+            ensemble=ensemble.record,
+            settings=settings,
+            engines={str(role): name for role, name in ensemble.engines.items()},
+        ),
+        attributes={"source": config.source.kind, "configuration": _as_text(config)},
+    )
+    budget = config.budget
+    return Flight(
+        source,
+        scheduler,
+        [
+            NamedSink(c.name, c.plugin.make(c.options), c.required, c.plugin.patience_s)
+            for c in config.sinks
+        ],
+        info,
+        limits=flight_limits(config),
+        prepare=Viewer(view, source_camera(config, source)),
+        controller=None if budget is None else ThresholdController(budget, threshold),
+        observer=observer,
+        on_end=on_end,
+    )
+
+
+def flight_limits(config: FlightConfig) -> FlightLimits:
+    """The limits in the pipeline's units."""
+    limits = config.sections.limits
+    return FlightLimits(
+        max_age_ns=round(config.source.max_age_ms * NS_PER_MS),
+        max_estimate_age_ns=round(limits.max_estimate_age_s * 1e9),
+        stall_ns=round(limits.stall_ms * NS_PER_MS),
+        presence_every=config.sections.presence.every,
+        presence=config.presence_rule,
+    )
+
+
+def _deadline_ms(config: FlightConfig, source: Source) -> float | None:
+    """As it was given, or else one frame period of a live source."""
+    limits = config.sections.limits
+    if limits.deadline_ms is not None:
+        return limits.deadline_ms or None
+    rate = limits.rate_hz or source.rate_hz
+    return 1000 / rate if rate and source.live else None
+
+
+def _as_text(config: FlightConfig) -> str:
+    import json
+
+    return json.dumps(config.resolved(), sort_keys=True, default=str)

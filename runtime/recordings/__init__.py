@@ -1,0 +1,1 @@
+"""Recordings: MCAP files with frames, truth and everything that fed a decision."""

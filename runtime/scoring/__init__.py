@@ -1,0 +1,1 @@
+"""How estimates are judged: which frames count, errors, and intervals over flights."""

@@ -1,0 +1,1 @@
+"""What a flight tells its surroundings: status line, systemd, Prometheus, signals."""

@@ -1,0 +1,1 @@
+"""What ensembles learn on `val`."""

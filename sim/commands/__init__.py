@@ -1,0 +1,1 @@
+"""Sub-commands of `gearshift` for laptops and CI."""

@@ -1,0 +1,1 @@
+"""Systems beside their controls: evaluation, headline figures, tables and pictures."""

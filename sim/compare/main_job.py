@@ -1,0 +1,161 @@
+"""The comparison from files to files: traces, ensembles and a profile in, a report out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gearshift.runtime.engines.engine import Engine
+from gearshift.runtime.engines.network import zoo_folder
+from gearshift.runtime.ensembles.ensemble import (
+    ENSEMBLES_NAME,
+    Ensemble,
+    EnsembleRecord,
+    is_ensemble_file,
+    load_ensemble,
+    read_ensembles,
+)
+from gearshift.runtime.ensembles.ensemble_file import calibration_path
+from gearshift.runtime.ensembles.profile import Profile, read_profile
+from gearshift.runtime.errors import ConfigurationError
+from gearshift.runtime.recordings.recording import RecordingReader
+from gearshift.runtime.types import Image
+from gearshift.sim.compare.comparison import SplitReport, choose_on_val, compare_split
+from gearshift.sim.compare.plane import draw_plane
+from gearshift.sim.compare.report import report_document, write_json
+from gearshift.sim.traces.make_trace import (
+    Engines,
+    ensemble_engines,
+    find_recordings,
+    load_networks,
+)
+from gearshift.sim.traces.timing import Samples, measured_profile, time_networks
+from gearshift.sim.traces.trace import (
+    Trace,
+    file_sha256,
+    read_trace,
+    recordings_folder,
+    traces_folder,
+)
+
+TIMED_FRAMES = 300
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Compared:
+    """What a comparison found, and on which devices. inputs: the files it was made of."""
+
+    splits: tuple[SplitReport, ...]
+    device: Profile
+    host: Profile | None
+    inputs: tuple[Path, ...]
+
+
+def find_profile(name: str, zoo: Path | None = None) -> Path:
+    """A profile's file: a path, or the name of one in the zoo. Raises ConfigurationError."""
+    if name.endswith(".json") or "/" in name:
+        return Path(name)
+    folder = zoo or zoo_folder()
+    path = folder / f"profile-{name}.json"
+    if not path.exists():
+        known = sorted(p.stem.removeprefix("profile-") for p in folder.glob("profile-*.json"))
+        raise ConfigurationError(
+            f"there is no profile {name!r}; the zoo has {', '.join(known) or 'none'}; "
+            "or give a .json file"
+        )
+    return path
+
+
+def run_comparison(
+    *,
+    ensembles: Sequence[str] = (),
+    zoo: Path | None = None,
+    traces: Path | None = None,
+    profile: str = "gap8",
+    splits: Sequence[str] = ("known", "unseen"),
+    timing: bool = True,
+    resamples: int = 1000,
+    done: Callable[[str], None] = lambda _name: None,
+) -> Compared:
+    """Choose on `val`, evaluate on every split of `splits`, and time the networks here.
+
+    ensembles: of the zoo by name, or TOML files; default all of the zoo. zoo, traces: folders,
+    default those that ship with the package. Raises what reading them does.
+    """
+    loaded = [load_ensemble(name, zoo) for name in ensembles]
+    records = [ensemble.record for ensemble in loaded] or list(read_ensembles(zoo).values())
+    folder = traces or traces_folder()
+    paths = {split: folder / f"{split}.npz" for split in ("val", *splits)}
+    profile_path = find_profile(profile, zoo)
+    device = read_profile(profile_path)
+    val = read_trace(paths["val"])
+    samples: Samples | None = None
+    host: Profile | None = None
+    if timing:
+        done("timing the networks on this machine")
+        engines = _engines(records, loaded, val, zoo)
+        images, what = _images(engines)
+        samples = time_networks(engines, images)
+        host = measured_profile(engines, samples, what)
+    choices = choose_on_val(records, val, device, lambda name: done(f"{name} on val"))
+    reports = []
+    for split in splits:
+        done(split)
+        trace = read_trace(paths[split])
+        reports.append(compare_split(choices, records, trace, device, samples, resamples=resamples))
+    inputs = (*_ensemble_files(ensembles, zoo), profile_path, *paths.values())
+    return Compared(tuple(reports), device, host, inputs)
+
+
+def write_report(folder: Path, compared: Compared) -> None:
+    """Write report.json and plane.png; raises ConfigurationError when they cannot be written."""
+    document = report_document(
+        compared.splits,
+        compared.device,
+        compared.host,
+        {path.name: file_sha256(path) for path in compared.inputs},
+    )
+    write_json(folder / "report.json", document)
+    draw_plane(folder / "plane.png", compared.splits, compared.device)
+
+
+def _engines(
+    records: Sequence[EnsembleRecord], loaded: Sequence[Ensemble], val: Trace, zoo: Path | None
+) -> Engines:
+    """The networks of every ensemble, and those of the trace that are controls."""
+    names = {ref.name for record in records for ref in record.networks.values()}
+    names |= {n for n, entry in val.networks.items() if entry.network.grid is None}
+    there: dict[str, tuple[Engine, str]] = {}
+    for ensemble in loaded:
+        there |= ensemble_engines(ensemble)
+    return {**load_networks(sorted(names - there.keys()), zoo), **there}
+
+
+def _ensemble_files(ensembles: Sequence[str], zoo: Path | None) -> list[Path]:
+    """What was read to know the ensembles."""
+    own = [Path(name) for name in ensembles if is_ensemble_file(name)]
+    found = [*own, *(side for side in map(calibration_path, own) if side.exists())]
+    if len(own) < max(len(ensembles), 1):
+        found.append((zoo or zoo_folder()) / ENSEMBLES_NAME)
+    return found
+
+
+def _images(engines: Engines) -> tuple[list[Image], str]:
+    """Frames of the shipped recordings, evenly over each, and what they are.
+
+    An installed wheel has no recordings; then noise, for which a network takes as long.
+    """
+    network = next(iter(engines.values()))[0].network
+    shape = (network.height, network.width)
+    if not any(recordings_folder().glob("*.mcap")):
+        noise = np.random.default_rng(0).integers(0, 256, (TIMED_FRAMES, *shape), dtype=np.uint8)
+        return list(noise), "noise"
+    paths = find_recordings([recordings_folder()])
+    images: list[Image] = []
+    for path in paths:
+        frames = [entry.frame.image for entry in RecordingReader(path)]
+        images += frames[:: max(1, len(frames) * len(paths) // TIMED_FRAMES)]
+    return images, "frames of the shipped recordings"

@@ -1,0 +1,1 @@
+"""Recorded flights through the real scheduler again."""

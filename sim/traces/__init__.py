@@ -1,0 +1,1 @@
+"""Traces: what every network said about every frame; made, timed and swept."""
