@@ -18,7 +18,7 @@ from gearshift.runtime.decide.combination import Combination, Fusion
 from gearshift.runtime.decide.filters import Gains
 from gearshift.runtime.decide.policies import DEFAULT_ANCHOR_RATE
 from gearshift.runtime.decide.policy import Policy, PolicyOptions, Probe
-from gearshift.runtime.decide.registry import find_policy
+from gearshift.runtime.decide.policy_registry import find_policy
 from gearshift.runtime.decide.selection import check_threshold
 from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.types import FloatArray, NetworkRole

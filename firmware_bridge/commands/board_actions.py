@@ -40,10 +40,10 @@ from gearshift.firmware_bridge.measuring.board_target import Target, open_target
 from gearshift.firmware_bridge.measuring.soak import soak
 from gearshift.runtime.decide.combination import Combination
 from gearshift.runtime.decide.policy import Policy, PolicyOptions
-from gearshift.runtime.decide.registry import find_policy
+from gearshift.runtime.decide.policy_registry import find_policy
 from gearshift.runtime.decide.selection import REASONS
 from gearshift.runtime.engines.integer_network import IntegerNetwork
-from gearshift.runtime.ensembles.ensemble import EnsembleRecord, read_ensemble
+from gearshift.runtime.ensembles.ensemble_records import EnsembleRecord, read_ensemble
 from gearshift.runtime.ensembles.profile import write_profile
 from gearshift.runtime.errors import ConfigurationError, NetworkError
 from gearshift.runtime.recordings.recording import RecordingReader

@@ -23,9 +23,9 @@ from gearshift.firmware_bridge.board.board_configuration import (
     configure_board,
 )
 from gearshift.firmware_bridge.line.messages import CountKind
-from gearshift.runtime.decide.registry import find_policy
+from gearshift.runtime.decide.policy_registry import find_policy
 from gearshift.runtime.engines.network import find_network_source
-from gearshift.runtime.ensembles.ensemble import EnsembleRecord
+from gearshift.runtime.ensembles.ensemble_records import EnsembleRecord
 from gearshift.runtime.ensembles.profile import NetworkProfile, Profile, ProfileKind
 from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.types import Image, NetworkRole

@@ -20,7 +20,7 @@ from gearshift.firmware_bridge.line.ports import Port
 from gearshift.runtime.engines.gap8_folder import read_gap8_folder
 from gearshift.runtime.engines.integer_network import IntegerNetwork
 from gearshift.runtime.engines.network import INTEGER, find_network_source, read_manifest
-from gearshift.runtime.ensembles.ensemble import read_ensemble
+from gearshift.runtime.ensembles.ensemble_records import read_ensemble
 from gearshift.runtime.errors import ConfigurationError, NetworkError
 
 EMULATED_BAUD = 3_000_000

@@ -19,7 +19,7 @@ from pathlib import Path
 from gearshift.firmware_bridge.board.network_image import pack_bundle
 from gearshift.runtime.engines.gap8_folder import read_gap8_folder
 from gearshift.runtime.engines.network import zoo_folder
-from gearshift.runtime.ensembles.ensemble import read_ensembles
+from gearshift.runtime.ensembles.ensemble_records import read_ensembles
 from gearshift.runtime.errors import ConfigurationError, GearshiftError
 
 L2_BYTES = 512 * 1024

@@ -222,10 +222,10 @@ def _import_onnx(args: argparse.Namespace) -> int:
 
 
 def _export_gap8(args: argparse.Namespace) -> int:
+    from gearshift.models.evaluating.inference import find_model
     from gearshift.models.formats.gap8_conversion import integers_of_onnx
     from gearshift.models.formats.gap8_writer import golden_image, write_gap8_folder
     from gearshift.models.formats.png_frames import read_frame
-    from gearshift.models.training.inference import find_model
     from gearshift.runtime.engines.integer_network import SHIFT
     from gearshift.runtime.errors import ConfigurationError
 
@@ -331,8 +331,8 @@ def _as_json(network: IntegerNetwork, run: Golden, outputs: NDArray[np.float32] 
 
 def _calibration(args: argparse.Namespace) -> NDArray[np.uint8] | None:
     """Frames of --frames or --data, evenly spread; None where neither was given."""
+    from gearshift.models.evaluating.dataset import load_dataset
     from gearshift.models.formats.png_frames import read_frames
-    from gearshift.models.training.dataset import load_dataset
 
     if args.frames is not None:
         return read_frames(args.frames)

@@ -11,8 +11,8 @@ import numpy as np
 
 from gearshift.models.cost.gap8_deployment import source_shape
 from gearshift.models.cost.gap8_model import gap8_model
-from gearshift.models.training.dataset import Dataset
-from gearshift.models.training.evaluation import SUM, mae_interval, scores
+from gearshift.models.evaluating.dataset import Dataset
+from gearshift.models.evaluating.evaluation import SUM, mae_interval, scores
 from gearshift.runtime.engines.network import (
     MANIFEST_NAME,
     find_network_source,

@@ -156,8 +156,8 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _cost(args: argparse.Namespace) -> int:
+    from gearshift.models.commands.cost_tables import cost_json, cost_table, fit_table
     from gearshift.models.commands.model_tables import as_json
-    from gearshift.models.cost.cost_tables import cost_json, cost_table, fit_table
     from gearshift.models.cost.gap8_deployment import ensemble_shapes, find_shape
     from gearshift.models.cost.gap8_model import L2_BYTES
     from gearshift.models.networks.catalogue import architectures
@@ -184,8 +184,8 @@ def _cost(args: argparse.Namespace) -> int:
 
 def _evaluate(args: argparse.Namespace) -> int:
     from gearshift.models.commands.model_tables import evaluation_table
-    from gearshift.models.training.dataset import load_dataset
-    from gearshift.models.training.inference import run_network
+    from gearshift.models.evaluating.dataset import load_dataset
+    from gearshift.models.evaluating.inference import run_network
 
     data = load_dataset(args.data)
     outputs = {name: run_network(name, data.images, args.zoo) for name in args.names}
@@ -195,9 +195,9 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 def _compare(args: argparse.Namespace) -> int:
     from gearshift.models.commands.model_tables import difference_table
-    from gearshift.models.training.dataset import load_dataset
-    from gearshift.models.training.evaluation import difference
-    from gearshift.models.training.inference import run_network
+    from gearshift.models.evaluating.dataset import load_dataset
+    from gearshift.models.evaluating.evaluation import difference
+    from gearshift.models.evaluating.inference import run_network
 
     data = load_dataset(args.data)
     first, second = (run_network(name, data.images, args.zoo) for name in (args.first, args.second))
@@ -227,9 +227,9 @@ def _formats(args: argparse.Namespace) -> int:
 def _train(args: argparse.Namespace) -> int:
     import torch
 
+    from gearshift.models.evaluating.dataset import load_dataset
     from gearshift.models.networks.catalogue import find_architecture
     from gearshift.models.training.augmentation import scaled
-    from gearshift.models.training.dataset import load_dataset
     from gearshift.models.training.teaching import taught
     from gearshift.models.training.training import (
         Trainer,
@@ -279,10 +279,10 @@ def _export(args: argparse.Namespace) -> int:
 
 def _agree(args: argparse.Namespace) -> int:
     from gearshift.models.commands.model_tables import agreement_table
+    from gearshift.models.evaluating.inference import run_frames, run_network
     from gearshift.models.formats.frontnet_import import float_onnx, read_frontnet
     from gearshift.models.formats.png_frames import read_frames
     from gearshift.models.networks.catalogue import SHAPE
-    from gearshift.models.training.inference import run_frames, run_network
 
     frames = read_frames(args.frames, SHAPE)
     reference = run_frames(float_onnx(read_frontnet(args.reference)), frames)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from gearshift.models.formats.tflite_export import ExportedTflite
+    from gearshift.models.zoo_making.tflite_export import ExportedTflite
 
 Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -37,7 +37,7 @@ def _export(args: argparse.Namespace) -> int:
     from gearshift.runtime.errors import MissingExtraError
 
     try:
-        from gearshift.models.formats.tflite_export import export_tflite, load_splits
+        from gearshift.models.zoo_making.tflite_export import export_tflite, load_splits
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f"writing TFLite needs the package {error.name!r}: pip install 'gearshift[tflite]'"

@@ -29,7 +29,8 @@ from gearshift.runtime.engines.network import (
     find_network_source,
     read_manifest,
 )
-from gearshift.runtime.ensembles.ensemble import is_ensemble_file, read_ensemble
+from gearshift.runtime.ensembles.ensemble_records import read_ensemble
+from gearshift.runtime.ensembles.loading import is_ensemble_file
 from gearshift.runtime.errors import NetworkError
 
 

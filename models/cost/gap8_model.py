@@ -24,7 +24,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from gearshift.models.networks.architecture import Architecture, Conv, Layer, LayerKind, Pool, chain
+from gearshift.models.networks.architecture import Architecture, Layer, LayerKind
+from gearshift.models.networks.published import frontnet
 
 CLOCK_HZ = 175e6
 """Cluster clock at which latencies are stated: PULP-Frontnet's operating point (1.2 V)."""
@@ -182,19 +183,6 @@ def gap8_model() -> CostModel:
             )
         )
     return CostModel(coefficients, tuple(residuals), _milliwatts(coefficients, measurements))
-
-
-def frontnet(height: int, width: int, channels: int = 32, outputs: int = 4) -> Architecture:
-    """PULP-Frontnet as published, for an image of height x width."""
-    c = channels
-    blocks = (
-        Conv(c, 5, 2),
-        Pool(),
-        *(Conv(c, 3, 2), Conv(c)),
-        *(Conv(2 * c, 3, 2), Conv(2 * c)),
-        *(Conv(4 * c, 3, 2), Conv(4 * c)),
-    )
-    return chain(f"Frontnet{width}x{c}", "PULP-Frontnet", blocks, outputs, (height, width))
 
 
 def published_measurements() -> tuple[Measurement, ...]:

@@ -15,11 +15,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from gearshift.models.training.agreement import agreement
-from gearshift.models.training.dataset import load_dataset
-from gearshift.models.training.evaluation import SUM, relative_loss, scores
-from gearshift.models.training.inference import run_engine
-from gearshift.runtime.engines.engine import Engine, open_engine
+from gearshift.models.evaluating.agreement import agreement
+from gearshift.models.evaluating.dataset import load_dataset
+from gearshift.models.evaluating.evaluation import SUM, relative_loss, scores
+from gearshift.models.evaluating.inference import run_engine
+from gearshift.runtime.engines.engine import Engine
+from gearshift.runtime.engines.engine_registry import open_engine
 from gearshift.runtime.engines.network import ONNX, NetworkFile, find_network_source, read_manifest
 from gearshift.runtime.errors import ConfigurationError, MissingExtraError
 from gearshift.runtime.types import FloatArray

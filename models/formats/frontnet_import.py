@@ -26,12 +26,12 @@ import torch
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from gearshift.models.cost.gap8_model import frontnet
 from gearshift.models.formats.onnx_graph import INPUT, float_model, quantised_model, with_metadata
 from gearshift.models.formats.quantisation import quantise
 from gearshift.models.networks.architecture import Architecture, LayerKind
 from gearshift.models.networks.catalogue import HEIGHT, WIDTH
-from gearshift.models.training.folding import FoldedLayer, FoldedNetwork
+from gearshift.models.networks.folding import FoldedLayer, FoldedNetwork
+from gearshift.models.networks.published import frontnet
 from gearshift.runtime.engines.network import Network
 from gearshift.runtime.errors import FrameError, NetworkError
 from gearshift.runtime.types import POSE_COMPONENTS, Camera

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gearshift.models.evaluating.agreement import agreement
+from gearshift.models.evaluating.dataset import load_dataset
+from gearshift.models.evaluating.evaluation import relative_loss, scores
+from gearshift.models.evaluating.inference import run_frames
 from gearshift.models.formats.gap8_conversion import integers_of_onnx
 from gearshift.models.formats.gap8_writer import run_integer_frames
 from gearshift.models.formats.onnx_graph import with_metadata
 from gearshift.models.formats.quantisation import quantise
-from gearshift.models.training.agreement import agreement
-from gearshift.models.training.dataset import load_dataset
-from gearshift.models.training.evaluation import relative_loss, scores
-from gearshift.models.training.folding import FoldedNetwork
-from gearshift.models.training.inference import run_frames
+from gearshift.models.networks.folding import FoldedNetwork
 from gearshift.runtime.engines.integer_network import IntegerNetwork
 from gearshift.runtime.engines.network import Network
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from gearshift.models.networks.architecture import Layer, LayerKind
-from gearshift.models.training.folding import FoldedLayer, FoldedNetwork
+from gearshift.models.networks.folding import FoldedLayer, FoldedNetwork
 from gearshift.runtime.engines.network import METADATA_KEY
 from gearshift.runtime.types import FloatArray
 

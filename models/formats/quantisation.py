@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from gearshift.models.evaluating.inference import open_session, run_frames
 from gearshift.models.formats.onnx_graph import INPUT, float_model, quantised_model
-from gearshift.models.training.folding import FoldedNetwork
-from gearshift.models.training.inference import open_session, run_frames
+from gearshift.models.networks.folding import FoldedNetwork
 from gearshift.runtime.types import FloatArray
 
 PERCENTILES = (100.0, 99.999, 99.99, 99.95, 99.9)

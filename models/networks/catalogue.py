@@ -6,8 +6,8 @@ GAP8 latency, aux at most 25 % of F2's.
 
 from __future__ import annotations
 
-from gearshift.models.cost.gap8_model import frontnet
 from gearshift.models.networks.architecture import Architecture, Conv, Pool, Separable, chain
+from gearshift.models.networks.published import frontnet
 from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.types import POSE_COMPONENTS, HeadGrid
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gearshift.models.evaluating.dataset import Dataset
 from gearshift.models.training.augmentation import Batch
-from gearshift.models.training.dataset import Dataset
 
 INTERVALS = 16
 """Per component, equally often used in the training flights."""

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gearshift.models.evaluating.dataset import Dataset
+from gearshift.models.networks.folding import INPUT_RANGE
 from gearshift.models.networks.torch_network import PoseNetwork
 from gearshift.models.training.augmentation import PHI, Y
-from gearshift.models.training.dataset import Dataset
-from gearshift.models.training.folding import INPUT_RANGE
 from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.types import FloatArray
 

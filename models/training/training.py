@@ -22,12 +22,12 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
+from gearshift.models.evaluating.dataset import Dataset
+from gearshift.models.evaluating.evaluation import scores
 from gearshift.models.networks.architecture import Architecture
 from gearshift.models.networks.catalogue import find_architecture, is_localiser
 from gearshift.models.networks.torch_network import PoseNetwork
 from gearshift.models.training.augmentation import AugmentationConfig, Augmenter, Batch
-from gearshift.models.training.dataset import Dataset
-from gearshift.models.training.evaluation import scores
 from gearshift.models.training.guide import Guide
 from gearshift.runtime.errors import ConfigurationError, NetworkError
 from gearshift.runtime.scoring.counted_frames import ANGLE_LIMIT

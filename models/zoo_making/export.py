@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gearshift.models.evaluating.dataset import SPLITS, Dataset, load_dataset
+from gearshift.models.evaluating.evaluation import relative_loss, scores
+from gearshift.models.evaluating.inference import run_frames
 from gearshift.models.formats.onnx_graph import float_model, with_metadata
 from gearshift.models.formats.quantisation import Quantisation, quantise
 from gearshift.models.networks.catalogue import GRID, HEIGHT, WIDTH, find_architecture, is_localiser
-from gearshift.models.training.dataset import SPLITS, Dataset, load_dataset
-from gearshift.models.training.evaluation import relative_loss, scores
-from gearshift.models.training.folding import FoldedNetwork, fold
-from gearshift.models.training.inference import run_frames
+from gearshift.models.networks.folding import FoldedNetwork, fold
 from gearshift.models.training.training import load_network, read_checkpoint
 from gearshift.models.zoo_making.zoo_writer import Scores, ZooEntry, write_network
 from gearshift.runtime.engines.network import Network

@@ -204,7 +204,7 @@ def _open_all(
 ) -> tuple[list[_Opened], dict[str, float], list[str]]:
     import numpy as np
 
-    from gearshift.runtime.engines.engine import ENGINES, open_engine
+    from gearshift.runtime.engines.engine_registry import ENGINES, open_engine
     from gearshift.runtime.engines.network import find_network_source
     from gearshift.runtime.errors import MissingExtraError
 

@@ -36,7 +36,7 @@ class MemoryBench:
 def bench_memory(ensemble_name: str, frames: int, recording: Path | None = None) -> MemoryBench:
     """Fly `frames` as fast as they go and sample resident memory; raises GearshiftError."""
     from gearshift.runtime.bench.flight import PacedCamera, bench_flight, bench_images
-    from gearshift.runtime.ensembles.ensemble import load_ensemble
+    from gearshift.runtime.ensembles.loading import load_ensemble
 
     ensemble = load_ensemble(ensemble_name)
     images, camera = bench_images(ensemble, recording)

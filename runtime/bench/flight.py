@@ -20,7 +20,8 @@ from gearshift.runtime.launch.conduct import keep_for_the_flight, prepare_proces
 from gearshift.runtime.launch.setup import warm_up
 from gearshift.runtime.recordings.recording import RecordingReader
 from gearshift.runtime.scheduling.scheduler import Scheduler
-from gearshift.runtime.sinks.sink import FlightInfo, find_sink
+from gearshift.runtime.sinks.sink import FlightInfo
+from gearshift.runtime.sinks.sink_registry import find_sink
 from gearshift.runtime.sources.source import SourceEnded
 from gearshift.runtime.status.status import dropped_frames
 from gearshift.runtime.types import Camera, FloatArray, Frame, Image, NetworkRole

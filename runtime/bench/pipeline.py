@@ -147,7 +147,7 @@ def bench_pipeline(
         lost_items,
         metered,
     )
-    from gearshift.runtime.ensembles.ensemble import load_ensemble
+    from gearshift.runtime.ensembles.loading import load_ensemble
 
     load = os.getloadavg()[0]
     ensemble = load_ensemble(ensemble_name)

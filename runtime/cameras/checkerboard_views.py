@@ -14,7 +14,8 @@ import msgspec
 
 from gearshift.runtime.cameras.checkerboard import Board, ViewCollector, find_corners
 from gearshift.runtime.errors import ConfigurationError, FrameError, SourceError
-from gearshift.runtime.sources.source import Source, SourceEnded, find_source
+from gearshift.runtime.sources.source import Source, SourceEnded
+from gearshift.runtime.sources.source_registry import find_source
 from gearshift.runtime.types import Image
 
 logger = logging.getLogger(__name__)

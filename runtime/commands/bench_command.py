@@ -188,7 +188,7 @@ def as_table(bench: SchedulerBench) -> str:
 def _policy_costs(ensemble: Ensemble, pool: Sequence[Frame], frames: int) -> dict[str, float]:
     """Per policy, the median time outside the networks, less that of always-small."""
     from gearshift.runtime.bench.turns import BLOCK
-    from gearshift.runtime.decide.registry import find_policy
+    from gearshift.runtime.decide.policy_registry import find_policy
     from gearshift.runtime.scheduling.scheduler import Scheduler
 
     # 0 lets the counters alternate; the others shift up now and then.

@@ -190,7 +190,7 @@ def _show(options: argparse.Namespace) -> int:
     from gearshift.runtime.cameras.camera_file import read_camera
     from gearshift.runtime.cameras.lens import fields_of_view
     from gearshift.runtime.cameras.rectifier import coverage, worries
-    from gearshift.runtime.engines.engine import load_engine
+    from gearshift.runtime.engines.engine_registry import load_engine
     from gearshift.runtime.errors import ConfigurationError
 
     camera = read_camera(options.camera)

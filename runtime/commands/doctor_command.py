@@ -38,8 +38,8 @@ def _run(options: argparse.Namespace) -> int:
     import sys
 
     from gearshift.runtime.decide.policies import OP
-    from gearshift.runtime.decide.registry import find_policy
-    from gearshift.runtime.ensembles.ensemble import load_ensemble
+    from gearshift.runtime.decide.policy_registry import find_policy
+    from gearshift.runtime.ensembles.loading import load_ensemble
     from gearshift.runtime.errors import GearshiftError
     from gearshift.runtime.launch import doctor
     from gearshift.runtime.launch.configuration import read_flight_config

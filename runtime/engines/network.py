@@ -18,6 +18,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import distribution
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ METADATA_KEY = "gearshift"
 SCHEMA_VERSION = 1
 """Of a network's metadata."""
 MANIFEST_VERSION = 2
+ZOO_GROUP = "gearshift.zoo"
 MANIFEST_NAME = "manifest.json"
 ONNX, LITERT, INTEGER = "onnx", "litert", "integer"
 """The forms of networks, by the engine that runs them."""
@@ -153,8 +155,15 @@ _MAKE = {
 
 
 def zoo_folder() -> Path:
-    """The folder of networks that ships with the package."""
-    return Path(str(files("gearshift.models.zoo")))
+    """The folder of networks that ships with the package; raises NetworkError without one.
+
+    The package names it in the entry-point group `gearshift.zoo`: what flies imports nothing of the
+    code that makes networks.
+    """
+    points = distribution("gearshift").entry_points.select(group=ZOO_GROUP)
+    if not points:
+        raise NetworkError("this gearshift was installed without its networks; install it again")
+    return Path(str(files(next(iter(points)).value)))
 
 
 def read_manifest(folder: Path | None = None) -> dict[str, Any]:

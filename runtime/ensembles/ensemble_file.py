@@ -42,15 +42,14 @@ import numpy as np
 
 from gearshift.runtime.decide.calibration import Calibration
 from gearshift.runtime.decide.filters import DEFAULT_GAINS
-from gearshift.runtime.engines.engine import Engine, open_engine
+from gearshift.runtime.engines.engine import Engine
+from gearshift.runtime.engines.engine_registry import open_engine
 from gearshift.runtime.engines.network import SUFFIXES, NetworkSource, find_network_source
-from gearshift.runtime.ensembles.ensemble import (
-    Ensemble,
+from gearshift.runtime.ensembles.ensemble import Ensemble, closing_on_error, with_engines
+from gearshift.runtime.ensembles.ensemble_records import (
     EnsembleRecord,
     NetworkReference,
-    closing_on_error,
     read_records,
-    with_engines,
 )
 from gearshift.runtime.errors import ConfigurationError, GearshiftError, NetworkError
 from gearshift.runtime.files.toml_file import TomlDocument, key_text, parse_toml

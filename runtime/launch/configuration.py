@@ -32,8 +32,10 @@ from gearshift.runtime.files.toml_file import TomlDocument, parse_toml
 from gearshift.runtime.flight.budget import Budget
 from gearshift.runtime.flight.state import PresenceRule
 from gearshift.runtime.plugins import PluginTable
-from gearshift.runtime.sinks.sink import SINKS, SinkPlugin, find_sink
-from gearshift.runtime.sources.source import SOURCES, SourcePlugin, find_source
+from gearshift.runtime.sinks.sink import SinkPlugin
+from gearshift.runtime.sinks.sink_registry import SINKS, find_sink
+from gearshift.runtime.sources.source import SourcePlugin
+from gearshift.runtime.sources.source_registry import SOURCES, find_source
 from gearshift.runtime.types import NetworkRole
 
 SCHEMA_VERSION = 1

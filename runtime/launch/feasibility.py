@@ -8,7 +8,8 @@ from pathlib import Path
 
 from gearshift.runtime.decide.policy import Action, Policy, Probe
 from gearshift.runtime.engines.network import zoo_folder
-from gearshift.runtime.ensembles.ensemble import is_ensemble_file, load_ensemble, read_ensemble
+from gearshift.runtime.ensembles.ensemble_records import read_ensemble
+from gearshift.runtime.ensembles.loading import is_ensemble_file, load_ensemble
 from gearshift.runtime.ensembles.profile import Profile, read_profile
 from gearshift.runtime.errors import ConfigurationError, TraceError
 from gearshift.runtime.launch.configuration import FlightConfig

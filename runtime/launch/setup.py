@@ -13,16 +13,12 @@ import numpy as np
 from gearshift.runtime.cameras.camera_file import read_camera
 from gearshift.runtime.cameras.rectifier import View, network_view
 from gearshift.runtime.decide.policy import Policy
-from gearshift.runtime.decide.registry import find_policy
-from gearshift.runtime.engines.engine import find_engine
+from gearshift.runtime.decide.policy_registry import find_policy
+from gearshift.runtime.engines.engine_registry import find_engine
 from gearshift.runtime.engines.network import find_network_source
-from gearshift.runtime.ensembles.ensemble import (
-    Ensemble,
-    assemble,
-    is_ensemble_file,
-    load_ensemble,
-    read_ensemble,
-)
+from gearshift.runtime.ensembles.ensemble import Ensemble, assemble
+from gearshift.runtime.ensembles.ensemble_records import read_ensemble
+from gearshift.runtime.ensembles.loading import is_ensemble_file, load_ensemble
 from gearshift.runtime.errors import ConfigurationError, EngineError, GearshiftError
 from gearshift.runtime.files.toml_lines import Key
 from gearshift.runtime.flight.budget import ThresholdController

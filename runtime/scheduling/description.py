@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, field
 
 from gearshift.runtime.decide.combination import Combination
 from gearshift.runtime.decide.policy import Policy, PolicyOptions, Signal
-from gearshift.runtime.ensembles.ensemble import (
-    Ensemble,
+from gearshift.runtime.ensembles.ensemble import Ensemble
+from gearshift.runtime.ensembles.ensemble_records import (
     EnsembleRecord,
     ensemble_document,
     parse_ensemble,

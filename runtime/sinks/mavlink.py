@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from gearshift.runtime.errors import SinkError
-from gearshift.runtime.sinks.sink import SINKS, FlightInfo, FlightState, Report, SinkPlugin
+from gearshift.runtime.sinks.sink import FlightInfo, FlightState, Report, SinkPlugin
+from gearshift.runtime.sinks.sink_registry import SINKS
 
 COMPONENT = 191
 """MAV_COMP_ID_ONBOARD_COMPUTER."""

@@ -10,7 +10,8 @@ import msgspec
 import numpy as np
 
 from gearshift.runtime.errors import SinkError
-from gearshift.runtime.sinks.sink import SINKS, FlightInfo, Report, SinkPlugin
+from gearshift.runtime.sinks.sink import FlightInfo, Report, SinkPlugin
+from gearshift.runtime.sinks.sink_registry import SINKS
 from gearshift.runtime.types import Estimate, NetworkRole
 
 NS_PER_S = 1e9

@@ -14,23 +14,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from gearshift.runtime.errors import ConfigurationError
-from gearshift.runtime.plugins import PluginTable
 from gearshift.runtime.scheduling.description import FlightDescription
 from gearshift.runtime.types import Camera, Component, Estimate, FloatArray, Frame, NetworkRole
-
-SINKS = PluginTable(
-    "sink",
-    "gearshift.sinks",
-    built_in={
-        "jsonl": "gearshift.runtime.sinks.json_lines:PLUGIN",
-        "udp": "gearshift.runtime.sinks.udp:PLUGIN",
-        "mavlink": "gearshift.runtime.sinks.mavlink:PLUGIN",
-        "recording": "gearshift.runtime.sinks.recorder:PLUGIN",
-        "rerun": "gearshift.runtime.sinks.rerun:PLUGIN",
-    },
-    extras={"mavlink": "mavlink", "rerun": "viewer"},
-)
 
 
 class FlightState(StrEnum):
@@ -113,11 +98,3 @@ class SinkPlugin:
     options: type[msgspec.Struct]
     make: Callable[[Any], Sink]
     patience_s: float = 0.0
-
-
-def find_sink(name: str) -> SinkPlugin:
-    """The sink of that name; raises ConfigurationError or MissingExtraError in one line."""
-    plugin = SINKS.load(name)
-    if not isinstance(plugin, SinkPlugin):
-        raise ConfigurationError(f"sink {name!r} is no SinkPlugin but {type(plugin).__name__}")
-    return plugin

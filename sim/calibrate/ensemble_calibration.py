@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gearshift.runtime.ensembles.ensemble import EnsembleRecord, NetworkReference
+from gearshift.runtime.ensembles.ensemble_records import EnsembleRecord, NetworkReference
 from gearshift.runtime.ensembles.profile import Profile
 from gearshift.runtime.scoring.counted_frames import angular_mask, scored_frames
 from gearshift.runtime.types import NetworkRole

@@ -52,7 +52,7 @@ def _show(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from gearshift.runtime.ensembles.ensemble import load_ensemble
+    from gearshift.runtime.ensembles.loading import load_ensemble
     from gearshift.runtime.types import NetworkRole
 
     ensemble = load_ensemble(options.ensemble, options.zoo)
@@ -87,8 +87,8 @@ def _show(options: argparse.Namespace) -> int:
 def _calibrate(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from gearshift.runtime.ensembles.ensemble import write_records
     from gearshift.runtime.ensembles.ensemble_file import calibration_path, load_ensemble_file
+    from gearshift.runtime.ensembles.ensemble_records import write_records
     from gearshift.runtime.ensembles.profile import read_profile
     from gearshift.runtime.errors import ConfigurationError
     from gearshift.runtime.scoring.counted_frames import angular_mask, scored_frames

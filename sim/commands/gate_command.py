@@ -43,7 +43,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> int:
     import sys
 
-    from gearshift.runtime.ensembles.ensemble import read_ensembles
+    from gearshift.runtime.ensembles.ensemble_records import read_ensembles
     from gearshift.runtime.ensembles.profile import read_profile
     from gearshift.runtime.errors import ConfigurationError
     from gearshift.sim.compare.main_job import find_profile

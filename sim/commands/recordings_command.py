@@ -122,7 +122,7 @@ def _convert(options: argparse.Namespace) -> int:
     from gearshift.runtime.memory import peak_memory
     from gearshift.sim.compare.report import json_text
     from gearshift.sim.convert.convert import ConvertOptions, convert
-    from gearshift.sim.convert.reader import find_reader
+    from gearshift.sim.convert.reader_registry import find_reader
 
     if options.output.resolve() == options.input.resolve():
         raise ConfigurationError(f"{options.output} is the input")

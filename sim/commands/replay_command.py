@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gearshift.runtime.decide.policy import Policy
-    from gearshift.runtime.ensembles.ensemble import Ensemble, EnsembleRecord
+    from gearshift.runtime.ensembles.ensemble import Ensemble
+    from gearshift.runtime.ensembles.ensemble_records import EnsembleRecord
     from gearshift.runtime.scheduling.description import FlightDescription
     from gearshift.sim.replay.redecide import Changes
     from gearshift.sim.replay.replaying import ReplaySettings
@@ -100,8 +101,8 @@ def _run(options: argparse.Namespace) -> int:
 
     from rich.console import Console
 
-    from gearshift.runtime.decide.registry import find_policy
-    from gearshift.runtime.ensembles.ensemble import load_ensemble
+    from gearshift.runtime.decide.policy_registry import find_policy
+    from gearshift.runtime.ensembles.loading import load_ensemble
     from gearshift.runtime.errors import ConfigurationError
     from gearshift.runtime.scheduling.description import FlightDescription
     from gearshift.sim.commands.trace_command import progress_bar
@@ -228,7 +229,7 @@ def _again(options: argparse.Namespace, paths: list[Path]) -> int:
 
 def _own_networks(options: argparse.Namespace) -> Ensemble | None:
     """The loaded networks of a TOML file, which are not found by the names that a flight gives."""
-    from gearshift.runtime.ensembles.ensemble import is_ensemble_file, load_ensemble
+    from gearshift.runtime.ensembles.loading import is_ensemble_file, load_ensemble
 
     if options.ensemble is None or not is_ensemble_file(options.ensemble):
         return None
@@ -242,8 +243,8 @@ def _changes(
     from dataclasses import replace
 
     from gearshift.runtime.decide.combination import Combination
-    from gearshift.runtime.decide.registry import find_policy
-    from gearshift.runtime.ensembles.ensemble import read_ensemble
+    from gearshift.runtime.decide.policy_registry import find_policy
+    from gearshift.runtime.ensembles.ensemble_records import read_ensemble
     from gearshift.sim.replay.redecide import Changes
 
     ensemble = networks.record if networks is not None else None

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from gearshift.runtime.ensembles.ensemble import EnsembleRecord
+from gearshift.runtime.ensembles.ensemble_records import EnsembleRecord
 from gearshift.runtime.ensembles.profile import Profile
 from gearshift.runtime.scoring.bootstrap import Interval, interval, resample_weights
 from gearshift.runtime.scoring.metrics import LatencySummary, Presence, presence, summarise_latency

@@ -10,15 +10,14 @@ import numpy as np
 
 from gearshift.runtime.engines.engine import Engine
 from gearshift.runtime.engines.network import zoo_folder
-from gearshift.runtime.ensembles.ensemble import (
+from gearshift.runtime.ensembles.ensemble import Ensemble
+from gearshift.runtime.ensembles.ensemble_file import calibration_path
+from gearshift.runtime.ensembles.ensemble_records import (
     ENSEMBLES_NAME,
-    Ensemble,
     EnsembleRecord,
-    is_ensemble_file,
-    load_ensemble,
     read_ensembles,
 )
-from gearshift.runtime.ensembles.ensemble_file import calibration_path
+from gearshift.runtime.ensembles.loading import is_ensemble_file, load_ensemble
 from gearshift.runtime.ensembles.profile import Profile, read_profile
 from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.recordings.recording import RecordingReader

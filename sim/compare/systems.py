@@ -9,8 +9,8 @@ from typing import Final
 from gearshift.runtime.decide.calibration import Calibration
 from gearshift.runtime.decide.policies import ALWAYS_LARGE, ALWAYS_SMALL, HOLD
 from gearshift.runtime.decide.policy import Policy
-from gearshift.runtime.decide.registry import find_policy
-from gearshift.runtime.ensembles.ensemble import EnsembleRecord
+from gearshift.runtime.decide.policy_registry import find_policy
+from gearshift.runtime.ensembles.ensemble_records import EnsembleRecord
 from gearshift.runtime.errors import TraceError
 from gearshift.runtime.types import NetworkRole
 from gearshift.sim.compare.evaluation import Kind, System

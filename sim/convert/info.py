@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from gearshift.runtime.recordings.recording import RecordingReader
-from gearshift.sim.convert.formats.gearshift_recordings import NAME
-from gearshift.sim.convert.reader import Reader, ReaderOptions, find_reader
+from gearshift.sim.convert.gearshift_recordings import NAME
+from gearshift.sim.convert.reader import Reader, ReaderOptions
+from gearshift.sim.convert.reader_registry import find_reader
 
 
 def describe(path: Path, allow_truncated: bool = False) -> dict[str, Any]:

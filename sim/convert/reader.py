@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from gearshift.runtime.errors import ConfigurationError, RecordingError
 from gearshift.runtime.types import Camera
 
 
@@ -91,44 +89,6 @@ class Reader(Protocol):
 
     def open_source(self, path: Path, options: ReaderOptions) -> Source:
         """Open it; raises RecordingError and ConfigurationError."""
-
-
-# In the order in which they are asked: a NanoCockpit folder is also a folder of images.
-_MODULES: Final = {
-    "frontnet": "frontnet",
-    "ros": "bags",
-    "gearshift": "gearshift_source",
-    "nanocockpit": "nanocockpit",
-    "folder": "folder",
-    "hdf5": "hdf5",
-    "video": "video",
-}
-FORMATS: Final = tuple(_MODULES)
-
-
-def reader(name: str) -> Reader:
-    """The reader of a format's name."""
-    module = importlib.import_module(f"gearshift.sim.convert.{_MODULES[name]}")
-    return cast(Reader, module)
-
-
-def find_reader(path: Path, name: str | None = None) -> Reader:
-    """The reader for an input, by what the input is or by name.
-
-    Raises RecordingError when there is no input, ConfigurationError when none fits.
-    """
-    if not path.exists():
-        raise RecordingError(f"there is no {path}")
-    if name is not None:
-        return reader(name)
-    for known in FORMATS:
-        found = reader(known)
-        if found.recognises(path):
-            return found
-    kind = "folder" if path.is_dir() else "file"
-    raise ConfigurationError(
-        f"{path} is a {kind} of no known format; say which with --format {'|'.join(FORMATS)}"
-    )
 
 
 def starts_with(path: Path, *magic: bytes) -> bool:

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from gearshift.models.evaluating.dataset import Dataset, load_dataset
 from gearshift.models.formats.format_comparison import measure_formats, time_ratios
-from gearshift.models.training.dataset import Dataset, load_dataset
 from gearshift.models.zoo_making.zoo_writer import GAP8_FOLDER, write_integer_form
 from gearshift.runtime.engines.gap8_folder import GEOMETRY_NAME
 from gearshift.runtime.engines.network import INTEGER, LITERT, MANIFEST_NAME, read_manifest
-from gearshift.runtime.ensembles.ensemble import (
+from gearshift.runtime.ensembles.ensemble_records import (
     ENSEMBLES_NAME,
     read_ensembles,
     write_ensembles,
@@ -151,7 +151,7 @@ def _splits(flights: Path | None) -> dict[str, Dataset]:
 
 def _write_tflite(zoo: Path, name: str, splits: Mapping[str, Dataset]) -> None:
     try:
-        from gearshift.models.formats.tflite_export import export_tflite
+        from gearshift.models.zoo_making.tflite_export import export_tflite
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f"writing TFLite needs the package {error.name!r}: pip install 'gearshift[tflite]'"

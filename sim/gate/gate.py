@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from gearshift.runtime.ensembles.ensemble import EnsembleRecord
+from gearshift.runtime.ensembles.ensemble_records import EnsembleRecord
 from gearshift.runtime.ensembles.profile import Profile
 from gearshift.runtime.errors import TraceError
 from gearshift.sim.compare.evaluation import Evaluation, Kind, System, evaluate

@@ -18,10 +18,12 @@ from typing import Final
 import numpy as np
 
 from gearshift.runtime.decide.policy import Policy
-from gearshift.runtime.decide.registry import find_policy
-from gearshift.runtime.engines.engine import Engine, load_engine
+from gearshift.runtime.decide.policy_registry import find_policy
+from gearshift.runtime.engines.engine import Engine
+from gearshift.runtime.engines.engine_registry import load_engine
 from gearshift.runtime.engines.network import Network
-from gearshift.runtime.ensembles.ensemble import Ensemble, EnsembleRecord, with_engines
+from gearshift.runtime.ensembles.ensemble import Ensemble, with_engines
+from gearshift.runtime.ensembles.ensemble_records import EnsembleRecord
 from gearshift.runtime.errors import ConfigurationError, EngineError, NetworkError
 from gearshift.runtime.recordings.recording_messages import Decision
 from gearshift.runtime.scheduling.deadline import RecordedDeadline

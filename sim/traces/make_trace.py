@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gearshift.runtime.engines.engine import Engine, open_engine
+from gearshift.runtime.engines.engine import Engine
+from gearshift.runtime.engines.engine_registry import open_engine
 from gearshift.runtime.engines.network import find_network_source
 from gearshift.runtime.ensembles.ensemble import Ensemble
 from gearshift.runtime.errors import GearshiftError, RecordingError, TraceError

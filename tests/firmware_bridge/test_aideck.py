@@ -37,13 +37,13 @@ from gearshift.firmware_bridge.crazyflie.nanocockpit_uart import (
     TofMessage,
 )
 from gearshift.runtime.errors import ConfigurationError, SourceError
-from gearshift.runtime.sources.source import find_source
 from gearshift.runtime.sources.source_conformance import (
     SourceCheck,
     is_missed_in_one_line,
     read_frames,
     source_checks,
 )
+from gearshift.runtime.sources.source_registry import find_source
 from gearshift.runtime.types import Image
 
 PATIENCE_S = 20.0

@@ -21,8 +21,9 @@ from gearshift.firmware_bridge.crazyflie.nanocockpit_uart import (
     encode,
 )
 from gearshift.runtime.errors import SinkError, SinkStoppedError
-from gearshift.runtime.sinks.sink import FlightInfo, FlightState, Report, find_sink
+from gearshift.runtime.sinks.sink import FlightInfo, FlightState, Report
 from gearshift.runtime.sinks.sink_conformance import SINK_CHECKS, SinkCheck, SinkUnderTest
+from gearshift.runtime.sinks.sink_registry import find_sink
 from gearshift.runtime.types import (
     POSE_COMPONENTS,
     Component,

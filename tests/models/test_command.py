@@ -13,9 +13,9 @@ import pytest
 
 from gearshift.models.commands import models_command as command
 from gearshift.models.commands.model_tables import agreement_table
+from gearshift.models.evaluating.dataset import load_dataset
+from gearshift.models.evaluating.evaluation import scores
 from gearshift.models.networks.catalogue import architectures, find_architecture
-from gearshift.models.training.dataset import load_dataset
-from gearshift.models.training.evaluation import scores
 from gearshift.models.zoo_making.zoo_writer import GAP8_PROFILE, gap8_profile
 from gearshift.runtime.engines.network import find_network, read_manifest, zoo_folder
 from gearshift.runtime.ensembles.profile import read_profile
@@ -46,7 +46,7 @@ def test_views_need_neither_torch_nor_onnx(action: str) -> None:
     script = (
         "import sys\n"
         "for name in ('torch', 'onnx', 'tqdm'): sys.modules[name] = None\n"
-        "import argparse; from gearshift.models import command\n"
+        "import argparse; from gearshift.models.commands import models_command as command\n"
         "parser = argparse.ArgumentParser(); command.register(parser)\n"
         f"options = parser.parse_args(['{action}']); sys.exit(options.run(options))"
     )

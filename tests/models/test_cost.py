@@ -7,11 +7,12 @@ import json
 import numpy as np
 import pytest
 
-from gearshift.models.cost.cost_tables import cost_json, cost_table, fit_table
+from gearshift.models.commands.cost_tables import cost_json, cost_table, fit_table
 from gearshift.models.cost.gap8_memory import plan_memory
-from gearshift.models.cost.gap8_model import frontnet, gap8_model, published_measurements
+from gearshift.models.cost.gap8_model import gap8_model, published_measurements
 from gearshift.models.networks.architecture import Conv, LayerKind, Pool, Separable, chain
 from gearshift.models.networks.catalogue import architectures, find_architecture, is_localiser
+from gearshift.models.networks.published import frontnet
 from gearshift.runtime.errors import ConfigurationError
 
 MODEL = gap8_model()

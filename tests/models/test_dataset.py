@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gearshift.models.training.dataset import load_dataset
+from gearshift.models.evaluating.dataset import load_dataset
 from gearshift.runtime.errors import RecordingError
 from gearshift.runtime.recordings.recording import RecordingReader, RecordingWriter
 from gearshift.runtime.scoring.counted_frames import ANGLE_LIMIT

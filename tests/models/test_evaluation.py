@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from gearshift.models.commands.model_tables import difference_table, evaluation_table
-from gearshift.models.training.dataset import load_dataset
-from gearshift.models.training.evaluation import (
+from gearshift.models.evaluating.dataset import load_dataset
+from gearshift.models.evaluating.evaluation import (
     absolute_errors,
     difference,
     mae_interval,

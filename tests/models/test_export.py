@@ -13,6 +13,8 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("tqdm")
 
+from gearshift.models.evaluating.dataset import Dataset, load_dataset  # noqa: E402
+from gearshift.models.evaluating.inference import open_session, run_frames  # noqa: E402
 from gearshift.models.formats.onnx_graph import (  # noqa: E402
     float_model,
     quantise_weights,
@@ -20,10 +22,8 @@ from gearshift.models.formats.onnx_graph import (  # noqa: E402
 )
 from gearshift.models.formats.quantisation import quantise  # noqa: E402
 from gearshift.models.networks.catalogue import find_architecture  # noqa: E402
+from gearshift.models.networks.folding import fold  # noqa: E402
 from gearshift.models.networks.torch_network import PoseNetwork  # noqa: E402
-from gearshift.models.training.dataset import Dataset, load_dataset  # noqa: E402
-from gearshift.models.training.folding import fold  # noqa: E402
-from gearshift.models.training.inference import open_session, run_frames  # noqa: E402
 from gearshift.models.training.training import Trainer, TrainingConfig, predict  # noqa: E402
 from gearshift.models.zoo_making.export import export  # noqa: E402
 from gearshift.models.zoo_making.zoo_writer import gap8_profile, write_gap8_profile  # noqa: E402

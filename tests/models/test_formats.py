@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gearshift.models.evaluating.dataset import load_dataset
+from gearshift.models.evaluating.evaluation import scores
+from gearshift.models.evaluating.inference import run_engine, run_frames
 from gearshift.models.formats.format_comparison import (
     FormatReport,
     formats_text,
     measure_formats,
 )
-from gearshift.models.training.dataset import load_dataset
-from gearshift.models.training.evaluation import scores
-from gearshift.models.training.inference import run_engine, run_frames
-from gearshift.runtime.engines.engine import load_engine
+from gearshift.runtime.engines.engine_registry import load_engine
 from gearshift.runtime.engines.network import find_network, zoo_folder
 from gearshift.runtime.errors import ConfigurationError, NetworkError, RecordingError
 

@@ -14,6 +14,7 @@ onnx = pytest.importorskip("onnx")
 
 from torch.nn import functional  # noqa: E402
 
+from gearshift.models.evaluating.inference import run_frames  # noqa: E402
 from gearshift.models.formats.frontnet_import import (  # noqa: E402
     CONVOLUTIONS,
     float_onnx,
@@ -23,9 +24,8 @@ from gearshift.models.formats.frontnet_import import (  # noqa: E402
 from gearshift.models.formats.gap8_conversion import integers_of_onnx  # noqa: E402
 from gearshift.models.formats.gap8_writer import run_integer_frames, write_gap8_folder  # noqa: E402
 from gearshift.models.formats.png_frames import read_frames  # noqa: E402
-from gearshift.models.training.inference import run_frames  # noqa: E402
 from gearshift.models.zoo_making.import_writer import write_imported  # noqa: E402
-from gearshift.runtime.engines.engine import load_engine  # noqa: E402
+from gearshift.runtime.engines.engine_registry import load_engine  # noqa: E402
 from gearshift.runtime.engines.gap8_folder import read_gap8_folder  # noqa: E402
 from gearshift.runtime.errors import NetworkError  # noqa: E402
 from gearshift.runtime.types import FloatArray  # noqa: E402

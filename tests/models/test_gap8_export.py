@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
-from gearshift.models import format_command  # noqa: E402
+from gearshift.models.commands import format_command  # noqa: E402
+from gearshift.models.evaluating.inference import run_frames  # noqa: E402
 from gearshift.models.formats.gap8_conversion import integers_of_onnx  # noqa: E402
 from gearshift.models.formats.gap8_export import measure_integers, quantise_to_integers  # noqa: E402
 from gearshift.models.formats.gap8_writer import (  # noqa: E402
@@ -38,8 +39,7 @@ from gearshift.models.networks.architecture import (  # noqa: E402
     Separable,
     chain,
 )
-from gearshift.models.training.folding import FoldedLayer, FoldedNetwork  # noqa: E402
-from gearshift.models.training.inference import run_frames  # noqa: E402
+from gearshift.models.networks.folding import FoldedLayer, FoldedNetwork  # noqa: E402
 from gearshift.runtime.engines.engine_conformance import engine_checks  # noqa: E402
 from gearshift.runtime.engines.gap8_folder import load_gap8_engine, read_gap8_folder  # noqa: E402
 from gearshift.runtime.engines.integer_network import IntegerKind, IntegerNetwork  # noqa: E402
@@ -326,7 +326,7 @@ def test_wrong_scales_and_names_are_one_line(tmp_path: Path) -> None:
 
 
 def test_errors_are_measured_on_recordings(flights: Path) -> None:
-    from gearshift.models.training.inference import find_model
+    from gearshift.models.evaluating.inference import find_model
 
     content = find_model("F2")
     assert isinstance(content, bytes)
@@ -343,7 +343,7 @@ def test_the_golden_image_is_the_same_everywhere() -> None:
 def test_neither_direction_needs_torch(tmp_path: Path) -> None:
     script = (
         "import sys; sys.modules['torch'] = None\n"
-        "import argparse; from gearshift.models import format_command\n"
+        "import argparse; from gearshift.models.commands import format_command\n"
         "parser = argparse.ArgumentParser(); actions = parser.add_subparsers()\n"
         "format_command.register_import(actions); format_command.register_export(actions)\n"
         f"for line in ('gap8 F2 --out {tmp_path}', 'import gap8 {tmp_path}/F2'):\n"

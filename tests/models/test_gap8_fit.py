@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearshift.models.cost.cost_tables import cost_json, cost_table, verdicts
+from gearshift.models.commands.cost_tables import cost_json, cost_table, verdicts
 from gearshift.models.cost.gap8_deployment import architecture_of, deploy, find_shape
 from gearshift.models.cost.gap8_memory import plan_memory
-from gearshift.models.cost.gap8_model import L2_BYTES, frontnet, gap8_model
+from gearshift.models.cost.gap8_model import L2_BYTES, gap8_model
 from gearshift.models.cost.gap8_tiling import (
     L1_BUDGET,
     Tiling,
@@ -32,6 +32,7 @@ from gearshift.models.networks.architecture import (
     chain,
 )
 from gearshift.models.networks.catalogue import architectures, find_architecture
+from gearshift.models.networks.published import frontnet
 from gearshift.runtime.engines.network import find_network, zoo_folder
 from gearshift.runtime.errors import ConfigurationError, NetworkError
 

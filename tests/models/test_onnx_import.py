@@ -14,16 +14,16 @@ onnx = pytest.importorskip("onnx")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from gearshift.models import format_command  # noqa: E402
+from gearshift.models.commands import format_command  # noqa: E402
+from gearshift.models.evaluating.inference import run_frames  # noqa: E402
 from gearshift.models.formats.onnx_import import (  # noqa: E402
     import_onnx,
     parse_components,
     quantise_onnx,
 )
-from gearshift.models.training.inference import run_frames  # noqa: E402
 from gearshift.runtime.cameras.camera_file import camera_text  # noqa: E402
-from gearshift.runtime.engines.engine import load_engine  # noqa: E402
 from gearshift.runtime.engines.engine_conformance import engine_checks  # noqa: E402
+from gearshift.runtime.engines.engine_registry import load_engine  # noqa: E402
 from gearshift.runtime.engines.onnx_engine import OnnxEngine  # noqa: E402
 from gearshift.runtime.errors import ConfigurationError, NetworkError  # noqa: E402
 from gearshift.runtime.types import Camera  # noqa: E402

@@ -19,12 +19,12 @@ pytest.importorskip("onnx")
 pytest.importorskip("ai_edge_litert")
 
 from gearshift.models.commands import tflite_command
+from gearshift.models.evaluating.agreement import agreement
+from gearshift.models.evaluating.inference import run_engine, run_frames
 from gearshift.models.formats.qdq_chain import QuantisedChain, QuantisedLayer, read_chain
-from gearshift.models.formats.tflite_export import export_tflite, load_splits
 from gearshift.models.formats.tflite_writer import tflite_model
-from gearshift.models.training.agreement import agreement
-from gearshift.models.training.inference import run_engine, run_frames
-from gearshift.runtime.engines.engine import load_engine
+from gearshift.models.zoo_making.tflite_export import export_tflite, load_splits
+from gearshift.runtime.engines.engine_registry import load_engine
 from gearshift.runtime.engines.integer_network import Geometry, IntegerKind
 from gearshift.runtime.engines.litert_engine import LiteRtEngine
 from gearshift.runtime.engines.litert_metadata import read_document

@@ -12,9 +12,9 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("tqdm")
 
+from gearshift.models.evaluating.dataset import Dataset, load_dataset  # noqa: E402
 from gearshift.models.networks.catalogue import find_architecture  # noqa: E402
 from gearshift.models.networks.torch_network import PoseNetwork, StridedDepthwise  # noqa: E402
-from gearshift.models.training.dataset import Dataset, load_dataset  # noqa: E402
 from gearshift.models.training.teaching import taught  # noqa: E402
 from gearshift.models.training.training import (  # noqa: E402
     Trainer,

@@ -21,7 +21,7 @@ from gearshift.models.zoo_making.zoo_writer import (
     write_network,
 )
 from gearshift.runtime.cli import main
-from gearshift.runtime.engines.engine import load_engine
+from gearshift.runtime.engines.engine_registry import load_engine
 from gearshift.runtime.engines.network import (
     MANIFEST_NAME,
     MANIFEST_VERSION,

@@ -31,7 +31,7 @@ from gearshift.sim.convert.measuring import (
     distances,
     measure_conversions,
 )
-from gearshift.sim.convert.reader import find_reader
+from gearshift.sim.convert.reader_registry import find_reader
 from gearshift.sim.convert.samples import PERIOD_NS, WRITERS, Sample, write_sample
 
 from .conftest import Run

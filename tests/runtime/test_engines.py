@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearshift.runtime.engines.engine import ENGINES, load_engine, open_engine
 from gearshift.runtime.engines.engine_conformance import EngineCheck, engine_checks
+from gearshift.runtime.engines.engine_registry import ENGINES, load_engine, open_engine
 from gearshift.runtime.engines.network import (
     MANIFEST_NAME,
     find_network,

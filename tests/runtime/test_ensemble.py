@@ -10,17 +10,17 @@ import pytest
 
 from gearshift.runtime.decide.calibration import Calibration
 from gearshift.runtime.decide.policies import AUX_SM
-from gearshift.runtime.decide.registry import find_policy
+from gearshift.runtime.decide.policy_registry import find_policy
 from gearshift.runtime.engines.network import find_network
-from gearshift.runtime.ensembles.ensemble import (
+from gearshift.runtime.ensembles.ensemble_records import (
     ENSEMBLES_NAME,
     EnsembleRecord,
     NetworkReference,
-    load_ensemble,
     read_ensemble,
     read_ensembles,
     write_ensembles,
 )
+from gearshift.runtime.ensembles.loading import load_ensemble
 from gearshift.runtime.errors import ConfigurationError, NetworkError
 from gearshift.runtime.scheduling.scheduler import Scheduler
 from gearshift.runtime.scheduling.scripted import (

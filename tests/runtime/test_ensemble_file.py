@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from gearshift.runtime.decide.policies import AUX_SM, OP
 from gearshift.runtime.engines.network import zoo_folder
 from gearshift.runtime.engines.onnx_engine import OnnxEngine
-from gearshift.runtime.ensembles.ensemble import load_ensemble, write_records
 from gearshift.runtime.ensembles.ensemble_file import calibration_path, load_ensemble_file
+from gearshift.runtime.ensembles.ensemble_records import write_records
+from gearshift.runtime.ensembles.loading import load_ensemble
 from gearshift.runtime.errors import GearshiftError
 from gearshift.runtime.scheduling.scheduler import Scheduler
 from gearshift.runtime.scheduling.scripted import GRID

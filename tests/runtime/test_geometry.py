@@ -20,7 +20,7 @@ from gearshift.runtime.cameras.rectifier import (
     make_rectifier,
     network_view,
 )
-from gearshift.runtime.engines.engine import load_engine
+from gearshift.runtime.engines.engine_registry import load_engine
 from gearshift.runtime.errors import ConfigurationError, FrameError
 from gearshift.runtime.scheduling.scripted import scripted_network
 from gearshift.runtime.types import POSE_COMPONENTS, Camera, Image

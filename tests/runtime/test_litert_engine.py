@@ -20,9 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gearshift.models.training.agreement import agreement
-from gearshift.runtime.engines.engine import load_engine
+from gearshift.models.evaluating.agreement import agreement
 from gearshift.runtime.engines.engine_conformance import EngineCheck, engine_checks
+from gearshift.runtime.engines.engine_registry import load_engine
 from gearshift.runtime.engines.litert_engine import RUNTIMES, LiteRtEngine
 from gearshift.runtime.engines.litert_metadata import read_document, stamped
 from gearshift.runtime.engines.network import find_network_source, zoo_folder

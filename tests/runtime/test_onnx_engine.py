@@ -9,8 +9,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto
 
-from gearshift.runtime.engines.engine import Engine, load_engine
+from gearshift.runtime.engines.engine import Engine
 from gearshift.runtime.engines.engine_conformance import EngineCheck, engine_checks
+from gearshift.runtime.engines.engine_registry import load_engine
 from gearshift.runtime.engines.onnx_engine import OnnxEngine
 from gearshift.runtime.errors import EngineError, FrameError, NetworkError
 

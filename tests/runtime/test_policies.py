@@ -12,7 +12,7 @@ from gearshift.runtime.decide import policies
 from gearshift.runtime.decide.calibration import Calibration
 from gearshift.runtime.decide.history import FlightHistory
 from gearshift.runtime.decide.policy import Policy, PolicyOptions, Probe, weighted_distance
-from gearshift.runtime.decide.registry import BUILT_IN, find_policy, policy, policy_names
+from gearshift.runtime.decide.policy_registry import BUILT_IN, find_policy, policy, policy_names
 from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.scheduling.policy_conformance import PolicyCheck, fly, policy_checks_for
 from gearshift.runtime.scheduling.scheduler import Scheduler
@@ -22,7 +22,7 @@ from gearshift.runtime.types import FloatArray, NetworkRole
 MINE = """
 import numpy as np
 from gearshift.runtime.decide.policy import weighted_distance
-from gearshift.runtime.decide.registry import policy
+from gearshift.runtime.decide.policy_registry import policy
 
 @policy(probe="small", uses_history=True)
 def signal(context, calibration):

@@ -11,7 +11,7 @@ import pytest
 from gearshift.runtime.decide import policies
 from gearshift.runtime.decide.combination import Combination
 from gearshift.runtime.decide.policy import Action, Policy, PolicyOptions
-from gearshift.runtime.decide.registry import find_policy
+from gearshift.runtime.decide.policy_registry import find_policy
 from gearshift.runtime.errors import ConfigurationError, FrameError
 from gearshift.runtime.scheduling.deadline import DeadlineMonitor
 from gearshift.runtime.scheduling.policy_conformance import fly

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from gearshift.runtime.decide.combination import Combination
 from gearshift.runtime.decide.policies import OP
 from gearshift.runtime.decide.policy import PolicyOptions
-from gearshift.runtime.decide.registry import BUILT_IN, find_policy
+from gearshift.runtime.decide.policy_registry import BUILT_IN, find_policy
 from gearshift.runtime.decide.sweep import Sweep
 from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.scheduling.policy_conformance import assert_swept_equals_flown, fly

@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from gearshift.runtime.engines.network import METADATA_KEY, Network
-from gearshift.runtime.ensembles.ensemble import write_ensembles
+from gearshift.runtime.ensembles.ensemble_records import write_ensembles
 from gearshift.runtime.ensembles.profile import NetworkProfile, Profile, ProfileKind, write_profile
 from gearshift.runtime.errors import GearshiftError
 from gearshift.runtime.recordings.recording import RecordingWriter

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gearshift.runtime.cli import main
-from gearshift.runtime.engines.engine import load_engine
+from gearshift.runtime.engines.engine_registry import load_engine
 from gearshift.runtime.recordings.recording import RecordingReader
 
 torch = pytest.importorskip("torch")

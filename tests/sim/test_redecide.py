@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gearshift.runtime.decide.policy import PolicyOptions
-from gearshift.runtime.decide.registry import find_policy
-from gearshift.runtime.ensembles.ensemble import EnsembleRecord, NetworkReference
+from gearshift.runtime.decide.policy_registry import find_policy
+from gearshift.runtime.ensembles.ensemble_records import EnsembleRecord, NetworkReference
 from gearshift.runtime.errors import RecordingError
 from gearshift.runtime.scheduling.deadline import DeadlineMonitor
 from gearshift.runtime.scheduling.description import FlightDescription, SchedulerSettings

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gearshift.runtime.decide.calibration import Calibration
 from gearshift.runtime.decide.policies import ALWAYS_LARGE, ANCHOR, OP
-from gearshift.runtime.decide.registry import find_policy
+from gearshift.runtime.decide.policy_registry import find_policy
 from gearshift.runtime.ensembles.ensemble import Ensemble
 from gearshift.runtime.errors import ConfigurationError, TraceError
 from gearshift.runtime.scheduling.scheduler import Scheduler

@@ -17,7 +17,7 @@ from gearshift.firmware_bridge.measuring.board_profile import SCHEMA_VERSION
 from gearshift.firmware_bridge.measuring.board_target import Target
 from gearshift.runtime.cli import main
 from gearshift.runtime.decide.calibration import Calibration
-from gearshift.runtime.decide.registry import find_policy
+from gearshift.runtime.decide.policy_registry import find_policy
 from gearshift.runtime.ensembles.profile import ProfileKind, read_profile
 from gearshift.runtime.errors import TraceError
 from gearshift.runtime.types import POSE_COMPONENTS

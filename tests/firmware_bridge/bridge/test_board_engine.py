@@ -16,9 +16,10 @@ from gearshift.firmware_bridge.board.network_image import pack_bundle
 from gearshift.firmware_bridge.emulation.emulator import EmulatedPort, Emulator, missing_tools
 from gearshift.firmware_bridge.measuring.board_target import Target, integer_networks
 from gearshift.runtime.decide.policies import ALWAYS_LARGE, OP
-from gearshift.runtime.engines.engine import load_engine
 from gearshift.runtime.engines.engine_conformance import EngineCheck, engine_checks
-from gearshift.runtime.ensembles.ensemble import Ensemble, load_ensemble
+from gearshift.runtime.engines.engine_registry import load_engine
+from gearshift.runtime.ensembles.ensemble import Ensemble
+from gearshift.runtime.ensembles.loading import load_ensemble
 from gearshift.runtime.errors import ConfigurationError, EngineError, LinkError, NetworkError
 from gearshift.runtime.recordings.recording import RecordingReader
 from gearshift.runtime.scheduling.scheduler import Scheduler

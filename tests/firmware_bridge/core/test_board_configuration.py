@@ -23,7 +23,7 @@ from gearshift.runtime.decide.calibration import Calibration
 from gearshift.runtime.decide.combination import Combination
 from gearshift.runtime.decide.filters import FILTERS
 from gearshift.runtime.decide.policy import PolicyOptions
-from gearshift.runtime.decide.registry import find_policy
+from gearshift.runtime.decide.policy_registry import find_policy
 from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.scheduling.scripted import GRID, Script, scripted_calibration
 

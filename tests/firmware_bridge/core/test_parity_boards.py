@@ -40,7 +40,7 @@ from gearshift.firmware_bridge.line.wire import ANSWER, Message, Parser, to_line
 from gearshift.runtime.decide.calibration import Calibration
 from gearshift.runtime.decide.combination import Combination
 from gearshift.runtime.decide.policy import PolicyOptions
-from gearshift.runtime.decide.registry import find_policy
+from gearshift.runtime.decide.policy_registry import find_policy
 from gearshift.runtime.decide.selection import REASON_CODE
 from gearshift.runtime.engines.gap8_folder import read_gap8_folder
 from gearshift.runtime.engines.integer_engine import IntegerEngine

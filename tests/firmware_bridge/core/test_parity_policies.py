@@ -27,7 +27,7 @@ from gearshift.runtime.decide.calibration import Calibration
 from gearshift.runtime.decide.combination import Combination
 from gearshift.runtime.decide.filters import DEFAULT_GAINS, FILTERS
 from gearshift.runtime.decide.policy import PolicyOptions
-from gearshift.runtime.decide.registry import BUILT_IN, find_policy
+from gearshift.runtime.decide.policy_registry import BUILT_IN, find_policy
 from gearshift.runtime.decide.selection import REASON_CODE
 from gearshift.runtime.scheduling.deadline import DeadlineMonitor
 from gearshift.runtime.scheduling.scheduler import Scheduler

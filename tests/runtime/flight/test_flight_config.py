@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gearshift.runtime.cli import main
-from gearshift.runtime.decide.registry import find_policy
+from gearshift.runtime.decide.policy_registry import find_policy
 from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.launch.configuration import json_schema, read_flight_config
 from gearshift.runtime.launch.configuration_tables import EXAMPLE, as_toml

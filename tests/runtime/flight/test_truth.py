@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gearshift.runtime.decide.registry import find_policy
-from gearshift.runtime.ensembles.ensemble import EnsembleRecord, NetworkReference
+from gearshift.runtime.decide.policy_registry import find_policy
+from gearshift.runtime.ensembles.ensemble_records import EnsembleRecord, NetworkReference
 from gearshift.runtime.flight.budget import Budget, ThresholdController
 from gearshift.runtime.flight.outbox import NamedSink
 from gearshift.runtime.flight.pipeline import Flight, guarded

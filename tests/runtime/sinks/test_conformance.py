@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from pymavlink.dialects.v20 import common
 
-from gearshift.runtime.sinks.sink import SINKS, find_sink
 from gearshift.runtime.sinks.sink_conformance import SINK_CHECKS, SinkCheck, SinkUnderTest, Values
+from gearshift.runtime.sinks.sink_registry import SINKS, find_sink
 
 NAMES = ("x", "y", "z", "phi")
 NANOCOCKPIT_TAG = b"\x90\x19\x08\x32"

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from gearshift.runtime.sinks.document import ReportDocument
-from gearshift.runtime.sinks.sink import find_sink
 from gearshift.runtime.sinks.sink_conformance import INFO, report
+from gearshift.runtime.sinks.sink_registry import find_sink
 from gearshift.runtime.sinks.udp import Udp, UdpOptions
 
 DOCS = Path(__file__).parents[3] / "docs" / "sinks.md"

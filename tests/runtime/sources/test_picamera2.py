@@ -13,8 +13,8 @@ import pytest
 
 from gearshift.runtime.errors import FrameError, SourceError
 from gearshift.runtime.sources.picamera2 import luma_plane, monotonic_time
-from gearshift.runtime.sources.source import find_source
 from gearshift.runtime.sources.source_conformance import is_missed_in_one_line
+from gearshift.runtime.sources.source_registry import find_source
 
 
 def test_without_picamera2_it_says_how_to_get_it() -> None:

@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from gearshift.runtime.errors import ConfigurationError, FrameError, SourceError
 from gearshift.runtime.recordings.recording import RecordingWriter
 from gearshift.runtime.sources.playback import Clip, Moment, Playback, PlaybackOptions
-from gearshift.runtime.sources.source import Source, SourceEnded, find_source
+from gearshift.runtime.sources.source import Source, SourceEnded
 from gearshift.runtime.sources.source_conformance import (
     SourceCheck,
     is_missed_in_one_line,
     read_frames,
     source_checks,
 )
+from gearshift.runtime.sources.source_registry import find_source
 from gearshift.runtime.types import Frame
 
 from .conftest import CAMERA, FRAMES, PERIOD_NS, index_of, picture

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from gearshift.runtime.errors import ConfigurationError, FrameError, SourceError
-from gearshift.runtime.sources.source import find_source
 from gearshift.runtime.sources.source_conformance import (
     SourceCheck,
     is_missed_in_one_line,
     read_frames,
     source_checks,
 )
+from gearshift.runtime.sources.source_registry import find_source
 from gearshift.runtime.sources.v4l2 import V4l2Source
 
 from .mjpeg_server import Behaviour, mjpeg_camera

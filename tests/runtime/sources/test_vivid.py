@@ -13,8 +13,9 @@ import pytest
 
 from gearshift.runtime.cameras.camera_devices import video_devices
 from gearshift.runtime.errors import SourceError
-from gearshift.runtime.sources.source import Source, find_source
+from gearshift.runtime.sources.source import Source
 from gearshift.runtime.sources.source_conformance import SourceCheck, read_frames, source_checks
+from gearshift.runtime.sources.source_registry import find_source
 
 NODES = Path("/sys/class/video4linux")
 CAPTURES = sorted(

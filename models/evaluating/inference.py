@@ -10,7 +10,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from gearshift.runtime.engines.engine import Engine, load_engine
+from gearshift.runtime.engines.engine import Engine
+from gearshift.runtime.engines.engine_registry import load_engine
 from gearshift.runtime.engines.network import find_network
 from gearshift.runtime.errors import NetworkError
 from gearshift.runtime.types import FloatArray

@@ -5,7 +5,7 @@ A plug-in names its policy in the entry-point group `gearshift.policies`:
 `Policy`, which `@policy(...)` makes of a plain function:
 
     from gearshift.runtime.decide.policy import weighted_distance
-    from gearshift.runtime.decide.registry import policy
+    from gearshift.runtime.decide.policy_registry import policy
 
     @policy(probe="small", uses_history=True)
     def signal(context, calibration):
@@ -132,5 +132,5 @@ def _check(value: object, name: str) -> Policy:
         return value
     raise ConfigurationError(
         f"{name!r} is no policy but {type(value).__name__}; decorate it with "
-        "@gearshift.runtime.decide.registry.policy(...) or make a Policy"
+        "@gearshift.runtime.decide.policy_registry.policy(...) or make a Policy"
     )

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from gearshift.models.evaluating.dataset import Dataset
 from gearshift.models.networks.catalogue import GRID
-from gearshift.models.training.dataset import Dataset
 from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.scoring.bootstrap import Interval, interval, ratio_of_sums, resample_weights
 from gearshift.runtime.scoring.counted_frames import absolute_error, angular_mask

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gearshift.models.evaluating.agreement import Agreement, agreement
+from gearshift.models.evaluating.dataset import SPLITS, Dataset, load_dataset
+from gearshift.models.evaluating.evaluation import scores
+from gearshift.models.evaluating.inference import run_engine, run_frames
 from gearshift.models.formats.qdq_chain import QuantisedChain, read_chain
 from gearshift.models.formats.tflite_writer import tflite_model
-from gearshift.models.training.agreement import Agreement, agreement
-from gearshift.models.training.dataset import SPLITS, Dataset, load_dataset
-from gearshift.models.training.evaluation import scores
-from gearshift.models.training.inference import run_engine, run_frames
 from gearshift.models.zoo_making.zoo_writer import write_form
 from gearshift.runtime.engines.litert_engine import LiteRtEngine
 from gearshift.runtime.engines.network import LITERT, Network, find_network

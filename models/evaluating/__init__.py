@@ -1,0 +1,1 @@
+"""Networks on labelled flights: data, inference, errors, agreement between forms."""
