@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 import numpy as np
 from foxglove_schemas_protobuf.RawImage_pb2 import RawImage
@@ -235,6 +235,19 @@ class RecordingHeader:
     attributes: Mapping[str, str]
 
 
+class _Bounded:
+    """A file of which no more is asked for than there is: memory is taken by what a length says."""
+
+    def __init__(self, stream: BinaryIO, size: int) -> None:
+        self._stream = stream
+        self._size = size
+
+    def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes, and at most what is left."""
+        left = max(self._size - self._stream.tell(), 0)
+        return self._stream.read(left if size < 0 else min(size, left))
+
+
 class RecordingReader:
     """Reads one flight in order, holding one chunk in memory.
 
@@ -306,7 +319,7 @@ class RecordingReader:
             try:
                 # A record longer than the file is a damaged length, not a reason to allocate it.
                 yield from StreamReader(
-                    stream, validate_crcs=True, record_size_limit=max(size, 1)
+                    _Bounded(stream, size), validate_crcs=True, record_size_limit=max(size, 1)
                 ).records
             except (McapError, CRCValidationError, ValueError, EOFError, KeyError) as error:
                 if isinstance(error, McapError) and "invalid magic" in str(error):

@@ -268,8 +268,8 @@ def test_what_cannot_be_converted_is_one_line(tmp_path: Path) -> None:
 def test_without_its_packages_the_command_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for name in [name for name in sys.modules if name.startswith("gearshift.models.tflite_")]:
-        if name != "gearshift.models.commands.tflite_command":
+    for name in [name for name in sys.modules if name.startswith("gearshift.models.")]:
+        if name.rpartition(".")[2] in ("tflite_export", "tflite_writer"):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'gearshift\[tflite\]'"):

@@ -173,3 +173,14 @@ def test_a_flipped_byte_never_passes_silently(
         return
     for index, recorded in enumerate(frames):
         np.testing.assert_array_equal(recorded.frame.image, make_frame(index).image)
+
+
+def test_a_length_that_lies_takes_no_memory(recording: Path, tmp_path: Path) -> None:
+    """The chunk's inner length says a terabyte: damaged, and not asked for from the system."""
+    content = bytearray(recording.read_bytes())
+    chunk = content.index(b"zstd")
+    content[chunk + 4 : chunk + 12] = (1 << 40).to_bytes(8, "little")
+    damaged = tmp_path / "lies.mcap"
+    damaged.write_bytes(content)
+    with pytest.raises(RecordingError, match="truncated or damaged"):
+        list(RecordingReader(damaged))

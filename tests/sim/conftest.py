@@ -113,7 +113,7 @@ class World:
     def run(self, *arguments: str) -> int:
         """One command, in-process, as the command line would run it."""
         command, *rest = arguments
-        module = importlib.import_module(f"gearshift.sim.{command}_command")
+        module = importlib.import_module(f"gearshift.sim.commands.{command}_command")
         parser = argparse.ArgumentParser(prog=command)
         module.register(parser)
         options = parser.parse_args(rest)

@@ -63,7 +63,7 @@ def test_everything_is_rebuilt_once_and_then_current(world, checkout, monkeypatc
 
 
 def without_timing(monkeypatch) -> None:
-    from gearshift.sim.compare.comparison import main_job
+    from gearshift.sim.compare import main_job
 
     def quick(**options):
         return main_job.run_comparison(**options, timing=False, resamples=20)
