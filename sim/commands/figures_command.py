@@ -34,7 +34,7 @@ def _run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from gearshift.runtime.errors import ConfigurationError
-    from gearshift.sim.gate.derived import find_root, stale
+    from gearshift.sim.figures.derived import find_root, stale
 
     console = Console(soft_wrap=True)
     root = find_root()
@@ -44,7 +44,7 @@ def _run(options: argparse.Namespace) -> int:
             console.print(reason)
         return int(bool(reasons))
 
-    from gearshift.sim.gate.figures import rebuild
+    from gearshift.sim.figures.rebuild import rebuild
 
     if options.make_flights and options.flights is None:
         raise ConfigurationError("--make-flights needs --flights DIR to put them")

@@ -1,1 +1,1 @@
-"""The gate against a stored baseline, and the figures that derive from networks and flights."""
+"""The gate: figures and choices of stored traces against a stored baseline."""

@@ -20,7 +20,7 @@ from gearshift.runtime.errors import GearshiftError
 from gearshift.runtime.recordings.recording import RecordingWriter
 from gearshift.runtime.types import POSE_COMPONENTS, Frame, GroundTruth, HeadGrid
 from gearshift.sim.calibrate.ensemble_calibration import calibrate_ensembles
-from gearshift.sim.gate.figures import ENSEMBLES
+from gearshift.sim.figures.rebuild import ENSEMBLES
 from gearshift.sim.traces import make_trace
 from gearshift.sim.traces.trace import Trace, TracedFlight, TracedNetwork, read_trace, write_trace
 

@@ -8,8 +8,9 @@ import pytest
 
 from gearshift.runtime.engines.network import read_manifest
 from gearshift.runtime.errors import ConfigurationError
-from gearshift.sim.gate import derived, figures
-from gearshift.sim.gate.figures import rebuild
+from gearshift.sim.figures import derived
+from gearshift.sim.figures import rebuild as figures
+from gearshift.sim.figures.rebuild import rebuild
 
 
 @pytest.fixture

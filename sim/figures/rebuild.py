@@ -38,7 +38,8 @@ from gearshift.sim.compare.headline import Point
 from gearshift.sim.compare.main_job import Compared, run_comparison
 from gearshift.sim.compare.network_tables import formats_table, networks_text
 from gearshift.sim.compare.plane import draw_plane
-from gearshift.sim.gate import derived, gate
+from gearshift.sim.figures import derived
+from gearshift.sim.gate import gate
 from gearshift.sim.traces.make_trace import find_recordings, load_networks, make_trace
 from gearshift.sim.traces.run_cost import check_profile
 from gearshift.sim.traces.trace import read_trace, write_trace
