@@ -28,12 +28,30 @@ def register_import(actions: Parsers) -> None:
     parser = actions.add_parser("import", help="bring in a network of another format")
     formats = parser.add_subparsers(dest="format", metavar="FORMAT", required=True)
 
-    gap8 = formats.add_parser("gap8", help="a GAP8 deployment's folder of weight files")
-    gap8.add_argument("folder", type=Path, metavar="DIR")
+    gap8 = formats.add_parser(
+        "gap8", help="a GAP8 deployment's folder of weight files, or an integer ONNX network"
+    )
+    gap8.add_argument("folder", type=Path, metavar="DIR|FILE.onnx")
     gap8.add_argument(
         "--output-scales",
         metavar="S,S,...",
         help="unit per step of each int32 output (DORY's eps), where the folder does not say",
+    )
+    gap8.add_argument(
+        "--fit-scales",
+        metavar="NETWORK",
+        help="instead: fit them on --frames to what this network of the same outputs says",
+    )
+    gap8.add_argument(
+        "--shifts",
+        metavar="N,N,...",
+        help="right shift of each convolution (DORY's out_shift), where the folder does not say",
+    )
+    gap8.add_argument(
+        "--golden",
+        type=Path,
+        metavar="DIR",
+        help="input.txt and out_layerN.txt of DORY's examples: every number must be met",
     )
     gap8.add_argument(
         "--halve", action="store_true", help="give it frames of twice its size, halved before it"
@@ -135,19 +153,23 @@ def register_export(formats: Parsers) -> None:
 
 
 def _import_gap8(args: argparse.Namespace) -> int:
-    from gearshift.models.formats.gap8_writer import (
-        golden_image,
-        run_integer_frames,
-        write_gap8_folder,
-    )
+    from gearshift.models.formats.gap8_import import import_gap8
+    from gearshift.models.formats.gap8_writer import run_integer_frames, write_gap8_folder
     from gearshift.models.formats.png_frames import read_frames
-    from gearshift.runtime.engines.gap8_folder import read_gap8_folder
     from gearshift.runtime.engines.integer_engine import golden
+    from gearshift.runtime.errors import ConfigurationError
 
-    scales = _numbers(args.output_scales) if args.output_scales is not None else None
-    network, run = read_gap8_folder(args.folder, scales)
-    if run is None:
-        run = golden(network, golden_image(network.network.height, network.network.width))
+    frames = read_frames(args.frames) if args.frames else None
+    if args.fit_scales is not None and (frames is None or args.output_scales is not None):
+        raise ConfigurationError("--fit-scales wants --frames, and no --output-scales")
+    imported = import_gap8(
+        args.folder,
+        scales=_numbers(args.output_scales) if args.output_scales is not None else None,
+        shifts=_whole_numbers(args.shifts) if args.shifts is not None else None,
+        fit=None if args.fit_scales is None or frames is None else (args.fit_scales, frames),
+        golden_folder=args.golden,
+    )
+    network, run = imported.network, imported.run
     if args.halve:
         # Every pixel four times: halved again it is the same image.
         image = run.image.repeat(2, axis=0).repeat(2, axis=1)
@@ -158,13 +180,15 @@ def _import_gap8(args: argparse.Namespace) -> int:
         described = network.network
         camera = _trained_for(args.camera, described.width, described.height)
         network = replace(network, network=replace(described, camera=camera))
-    outputs = run_integer_frames(network, read_frames(args.frames)) if args.frames else None
+    outputs = run_integer_frames(network, frames) if frames is not None else None
     if args.out is not None:
         write_gap8_folder(args.out, network, run.image)
     if args.json:
         _write(_as_json(network, run, outputs))
         return 0
     _write(_layer_table(network, run))
+    for note in imported.notes:
+        _write(note)
     if outputs is not None:
         _write(_output_table(network, outputs))
     if args.out is not None:
@@ -370,6 +394,17 @@ def _numbers(text: str) -> list[float]:
     except ValueError as error:
         raise ConfigurationError(
             f"--output-scales {text!r}: give numbers separated by commas, such as 7.4e-6,1.3e-5"
+        ) from error
+
+
+def _whole_numbers(text: str) -> list[int]:
+    from gearshift.runtime.errors import ConfigurationError
+
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ConfigurationError(
+            f"--shifts {text!r}: give whole numbers separated by commas, such as 24,23,23"
         ) from error
 
 

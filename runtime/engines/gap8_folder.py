@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 
 from gearshift.runtime.engines.engine import takes_no_argument
-from gearshift.runtime.engines.gap8_recognition import output_scales_of, recognise
+from gearshift.runtime.engines.gap8_recognition import is_known, output_scales_of, recognise
 from gearshift.runtime.engines.integer_engine import IntegerEngine, golden
 from gearshift.runtime.engines.integer_network import (
+    SHIFT,
     Geometry,
     Golden,
     IntegerKind,
@@ -46,22 +47,26 @@ MAX_FILE = 1 << 26
 
 
 def read_gap8_folder(
-    folder: Path, output_scale: Sequence[float] | None = None
+    folder: Path,
+    output_scale: Sequence[float] | None = None,
+    shifts: Sequence[int] | None = None,
 ) -> tuple[IntegerNetwork, Golden | None]:
     """The network of a deployment, and its golden run where the folder has an input.
 
-    output_scale: unit per int32 step of each output, needed for a deployment without `gap8.json`
-    that is not a known one. Raises NetworkError, in one line, naming the file or layer that does
+    output_scale: unit per int32 step of each output; shifts: right shift of each convolution in
+    order (DORY's out_shift). Both stand in a deployment's source code and are needed where there is
+    no `gap8.json` and the deployment is not a known one: with wrong shifts everything runs and
+    every number is wrong. Raises NetworkError, in one line, naming the file or layer that does
     not fit: a weight file of another size or content, a geometry that does not follow, sums that
     an exact run does not give.
     """
     if not folder.is_dir():
         raise NetworkError(f"{folder}: no such folder")
     described = (folder / GEOMETRY_NAME).exists()
-    if described and output_scale is not None:
-        raise NetworkError(f"{folder}: its {GEOMETRY_NAME} has output scales; give none")
+    if described and (output_scale is not None or shifts is not None):
+        raise NetworkError(f"{folder}: its {GEOMETRY_NAME} has output scales and shifts; give none")
     try:
-        return _read_described(folder) if described else _read_bare(folder, output_scale)
+        return _read_described(folder) if described else _read_bare(folder, output_scale, shifts)
     except NetworkError as error:
         if str(folder) in str(error):
             raise
@@ -129,18 +134,25 @@ def check_golden(network: IntegerNetwork, expected: Golden, where: str) -> None:
 
 
 def _read_bare(
-    folder: Path, output_scale: Sequence[float] | None
+    folder: Path, output_scale: Sequence[float] | None, shifts: Sequence[int] | None
 ) -> tuple[IntegerNetwork, Golden | None]:
-    files = {path.name: _read(path) for path in sorted(folder.glob("layer*_weights.hex"))}
+    files = {path.name: _read(path) for path in sorted(folder.glob("*_weights.hex"))}
     path = folder / INPUT_NAME
     image = _read(path) if path.exists() else None
-    recognised = recognise(folder, {name: len(content) for name, content in files.items()})
+    sizes = {name: len(content) for name, content in files.items()}
+    recognised = recognise(folder, sizes, shifts)
     layers = [
         layer_from_bytes(name, geometry, files[file], str(folder / file))
         if file is not None
         else pool_layer(name, geometry)
         for name, geometry, file in recognised.layers
     ]
+    if shifts is None and not is_known(files):
+        raise NetworkError(
+            f"{folder}: by how much each convolution shifts right is not in the folder and its "
+            "weights are no known deployment's; give --shifts (out_shift in the deployment's layer "
+            f"sources; {SHIFT} is usual, but not the same for every layer)"
+        )
     scale = output_scale if output_scale is not None else output_scales_of(folder, files)
     network = IntegerNetwork(recognised.network, tuple(layers), np.array(scale, np.float64))
     if image is None:

@@ -4,7 +4,8 @@ DORY's weight files say nothing about geometry. The family (PULP-Frontnet, Palos
 J. 2022) has one: convolution 5x5 stride 2 to c channels; max pooling 2x2; then 3x3 convolutions of
 stride 2, 1, 2, 1, 2, 1 to c, c, 2c, 2c, 4c, 4c; one fully connected layer to x, y, z, phi. So
 
-* layers 0 and 2 to 7 are `layerN_BNReluConvolution_weights.hex`, 8 `layer8_FullyConnected_...`;
+* layers 0 and 2 to 7 are `layerN_BNReluConvolution_weights.hex`, 8 `layer8_FullyConnected_...`, or,
+  as newer versions of DORY have it, `BNReluConvolutionN_weights.hex` and `FullyConnected8_...`;
 * c follows from layer 0, which has 25 c weights and 16 c bytes of kappa and lambda;
 * the image is 160x96 or 80x48, by the inputs of layer 8: 60 c or 24 c.
 
@@ -15,8 +16,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +29,15 @@ from gearshift.runtime.types import POSE_COMPONENTS
 
 SIZES = ((96, 160), (48, 80))
 """(height, width) of the images that the family's networks read."""
+WEIGHT_FILE = re.compile(
+    r"(?:layer(?P<old>\d+)_)?(?P<kind>BNReluConvolution|FullyConnected)(?P<new>\d+)?_weights\.hex"
+)
 KNOWN_SCALES = {
     "5bc5985a4e39": (7.3591854743e-6, 1.33181438287e-5, 5.1428660299e-6, 9.50413596e-6),
 }
 """Output scales (DORY's eps) that stand in a deployment's source code rather than its folder, by
-the start of the sha256 over its weight files in order: NanoCockpit's Frontnet 160x32 (IDSIA)."""
+the start of the sha256 over its weight files in order: NanoCockpit's Frontnet 160x32 (IDSIA). Its
+requantisation shifts by `SHIFT` throughout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +48,22 @@ class Recognised:
     layers: tuple[tuple[str, Geometry, str | None], ...]
 
 
-def recognise(folder: Path, sizes: Mapping[str, int]) -> Recognised:
-    """The geometry behind weight files of these sizes in bytes; raises NetworkError."""
-    files = {}
+def recognise(
+    folder: Path, sizes: Mapping[str, int], shifts: Sequence[int] | None = None
+) -> Recognised:
+    """The geometry behind weight files of these sizes in bytes; raises NetworkError.
+
+    shifts: of each convolution in order, default `SHIFT`.
+    """
+    files: dict[int, tuple[str, str]] = {}
     for name in sizes:
-        match = re.fullmatch(r"layer(\d+)_(BNReluConvolution|FullyConnected)_weights\.hex", name)
+        match = WEIGHT_FILE.fullmatch(name)
         if match is None:
             raise NetworkError(f"{folder / name}: no layer of the Frontnet family has this name")
-        files[int(match[1])] = (name, match[2])
+        index = int(match["old"] or match["new"])
+        if index in files:
+            raise NetworkError(f"{folder / name}: {files[index][0]} is layer {index} already")
+        files[index] = (name, match["kind"])
     expected = dict.fromkeys((0, 2, 3, 4, 5, 6, 7), "BNReluConvolution") | {8: "FullyConnected"}
     for index, kind in expected.items():
         if files.get(index, ("", ""))[1] != kind:
@@ -79,6 +92,7 @@ def recognise(folder: Path, sizes: Mapping[str, int]) -> Recognised:
             f"{folder / files[8][0]}: {sizes[files[8][0]]} bytes fit no {outputs} outputs of a "
             f"Frontnet with {channels} channels on 160x96 or 80x48 images"
         )
+    layers = _shifted(folder, layers, shifts)
     named = tuple(
         (f"layer{index}", geometry, files[index][0] if index in files else None)
         for index, geometry in enumerate(layers)
@@ -101,15 +115,34 @@ def recognise(folder: Path, sizes: Mapping[str, int]) -> Recognised:
     return Recognised(network, named)
 
 
+def is_known(files: Mapping[str, bytes]) -> bool:
+    """Whether these weights are a deployment's whose scales and shifts are known."""
+    return _digest(files) in KNOWN_SCALES
+
+
 def output_scales_of(folder: Path, files: Mapping[str, bytes]) -> tuple[float, ...]:
     """The output scales of a known deployment; raises NetworkError for any other."""
-    digest = hashlib.sha256(b"".join(files[name] for name in sorted(files))).hexdigest()[:12]
+    digest = _digest(files)
     if digest not in KNOWN_SCALES:
         raise NetworkError(
             f"{folder}: its output scales are not in the folder and its weights ({digest}) are no "
             "known deployment's; give them (--output-scales) or restore the weights"
         )
     return KNOWN_SCALES[digest]
+
+
+def _digest(files: Mapping[str, bytes]) -> str:
+    return hashlib.sha256(b"".join(files[name] for name in sorted(files))).hexdigest()[:12]
+
+
+def _shifted(folder: Path, layers: list[Geometry], shifts: Sequence[int] | None) -> list[Geometry]:
+    if shifts is None:
+        return layers
+    convolutions = [g for g in layers if g.kind is IntegerKind.CONV]
+    if len(shifts) != len(convolutions):
+        raise NetworkError(f"{folder}: {len(shifts)} shifts for {len(convolutions)} convolutions")
+    left = iter(shifts)
+    return [replace(g, shift=next(left)) if g.kind is IntegerKind.CONV else g for g in layers]
 
 
 def _layers(channels: int, height: int, width: int) -> list[Geometry]:

@@ -134,19 +134,38 @@ def test_a_deployments_own_folder_is_recognised(
     expected = frontnet(channels, height, width)
     folder = write(tmp_path / "deployed", expected)
     (folder / GEOMETRY_NAME).unlink()
-    assert "output scales are not in the folder" in refusal(folder)
-    network, run = read_gap8_folder(folder, expected.output_scale.tolist())
+    shifts = [24] * 7
+    assert "output scales are not in the folder" in refusal(folder, None, shifts)
+    assert "give --shifts" in refusal(folder, expected.output_scale.tolist())
+    network, run = read_gap8_folder(folder, expected.output_scale.tolist(), shifts)
     for one, two in zip(network.layers, expected.layers, strict=True):
         assert one.geometry == two.geometry
         np.testing.assert_array_equal(one.weight, two.weight)
     assert run is not None
     assert run.sums == golden(expected, run.image).sums
     (folder / INPUT_NAME).unlink()
-    assert read_gap8_folder(folder, [1, 1, 1, 1])[1] is None
+    assert read_gap8_folder(folder, [1, 1, 1, 1], shifts)[1] is None
     with pytest.raises(NetworkError, match="3 output scales for 4 outputs"):
-        read_gap8_folder(folder, [1, 1, 1])
+        read_gap8_folder(folder, [1, 1, 1], shifts)
     with pytest.raises(NetworkError, match="must be positive"):
-        read_gap8_folder(folder, [1, 1, 1, -1])
+        read_gap8_folder(folder, [1, 1, 1, -1], shifts)
+
+
+def test_newer_names_of_weight_files_and_shifts_per_layer(tmp_path: Path) -> None:
+    expected = frontnet(2, 96, 160)
+    folder = write(tmp_path / "deployed", expected)
+    (folder / GEOMETRY_NAME).unlink()
+    for path in sorted(folder.glob("layer*_weights.hex")):
+        index, kind = path.name.removeprefix("layer").split("_")[:2]
+        path.rename(folder / f"{kind}{index}_weights.hex")
+    scale = expected.output_scale.tolist()
+    shifts = [24, 23, 22, 21, 20, 24, 23]
+    network, _ = read_gap8_folder(folder, scale, shifts)
+    found = [g.shift for g in (layer.geometry for layer in network.layers) if g.kind == "conv"]
+    assert found == shifts
+    assert "6 shifts for 7 convolutions" in refusal(folder, scale, shifts[1:])
+    (folder / "layer0_BNReluConvolution_weights.hex").write_bytes(b"")
+    assert "is layer 0 already" in refusal(folder, scale, shifts)
 
 
 def test_damaged_bytes_are_named(folder: Path) -> None:
@@ -237,7 +256,7 @@ def test_other_folders_are_refused(tmp_path: Path, folder: Path) -> None:
 
 
 def test_output_scales_are_not_given_twice(folder: Path) -> None:
-    assert "has output scales; give none" in refusal(folder, [1.0] * 4)
+    assert "has output scales and shifts; give none" in refusal(folder, [1.0] * 4)
 
 
 @pytest.mark.skipif(
