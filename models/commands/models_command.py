@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from gearshift.models.commands import real_command
 from gearshift.models.commands.format_command import register_export, register_import
 
 HELP = "list, cost, train, import, export and compare networks"
@@ -65,6 +66,8 @@ def _register_views(actions: argparse._SubParsersAction[argparse.ArgumentParser]
     compare.add_argument("--data", type=Path, required=True, metavar="DIR", help="recordings")
     compare.add_argument("--zoo", type=Path, metavar="DIR", help="folder of networks")
     compare.set_defaults(run=_compare)
+
+    real_command.register(actions)
 
     formats = actions.add_parser(
         "formats", help="every format of every network: agreement, error, size, time"
