@@ -1,11 +1,12 @@
 """The threads that read frames and run inference on them, taking turns.
 
-The one that has read a frame runs inference on it at once, and the other one takes over reading:
-capture and inference overlap, and yet no frame waits for a thread to wake up, which takes longer
-than everything else that a flight adds to its networks. Where inference is over long before the
-next frame, nobody needs to take over. A frame that comes while inference is busy waits, and is
-replaced by the next one; a recording that waits for its reader is read no faster than it is
-processed.
+There are two roles, reading and inference, each held by one thread at a time. The thread that has
+read a frame runs inference on it at once, and the other one takes over reading: capture and
+inference overlap, and yet no frame waits for a thread to wake up, which takes longer than
+everything else that a flight adds to its networks. Where inference is over long before the next
+frame, its thread keeps both roles and nobody is woken. A frame that comes while inference is busy
+waits, and is replaced by the next one; a recording that waits for its reader is read no faster than
+it is processed.
 """
 
 from __future__ import annotations
@@ -24,8 +25,6 @@ logger = logging.getLogger(__name__)
 
 BACK_IN_TIME = 4
 """A thread goes on to read if frames are so many times further apart than inference takes."""
-PATIENCE_S = 0.1
-"""How often a thread that waits for inference looks whether its holder was left behind."""
 
 
 class Workers:
@@ -44,16 +43,15 @@ class Workers:
         self._capture = capture
         self._process = process
         self._on_end = on_end
-        # The two roles; they are replaced by new ones when their holder is left behind.
-        self._reading = threading.Lock()
-        self._inferring = threading.Lock()
-        self._keeps_reading = False
-        self._newest: Available | None = None
-        self._handing_over = threading.Lock()
-        self._busy_since_ns = self._available_ns = self._took_ns = 0
+        # Guards the roles and the frame that waits; told whenever one of them changes.
+        self._turn = threading.Condition()
+        self._reader: threading.Thread | None = None
+        self._inferrer: threading.Thread | None = None
+        self._waiting: Available | None = None
         self._over = False
         self._ended = False
-        self._stopping = threading.Event()
+        self._stopping = False
+        self._busy_since_ns = self._taken_ns = self._took_ns = 0
         self._threads: list[threading.Thread] = []
 
     @property
@@ -68,20 +66,22 @@ class Workers:
         self._start_one()
 
     def stop(self, timeout_s: float) -> bool:
-        """Ask the threads to end; whether they did in time."""
-        self._stopping.set()
+        """Ask the threads to end, after the frame they are at; whether they did in time."""
         self._capture.stop()
+        with self._turn:
+            self._stopping = True
+            self._turn.notify_all()
         until = time.monotonic() + timeout_s
         for thread in self._threads:
             thread.join(max(until - time.monotonic(), 0.0))
         return not any(thread.is_alive() for thread in self._threads)
 
     def leave_behind(self) -> None:
-        """Go on without the thread that has the role of inference; it will raise AbandonedError."""
+        """Go on without the thread that runs inference; it will raise AbandonedError."""
         self._busy_since_ns = 0
-        self._inferring = threading.Lock()
-        if self._keeps_reading:
-            self._reading = threading.Lock()
+        with self._turn:
+            if self._inferrer is not None:
+                self._give_back(self._inferrer)
         self._start_one()
 
     def _start_one(self) -> None:
@@ -91,39 +91,69 @@ class Workers:
         thread.start()
 
     def _work(self) -> None:
-        reading: threading.Lock | None = None  # the role, while this thread has it
+        me = threading.current_thread()
         try:
-            while True:
-                reading = reading or self._take_reading()
-                found = self._read()
-                if found is None:
+            while self._take_reading(me):
+                available = self._read(me)
+                if available is None:
+                    self._end(None)
                     return
-                available, inferring = found
-                if not self._is_back_in_time(available):
-                    reading.release()
-                    reading = None
-                self._keeps_reading = reading is not None
-                self._infer(available, inferring)
+                self._infer(me, available)
         except AbandonedError:
             logger.warning("the network that was left behind has returned")
         except Exception as error:
             if not isinstance(error, GearshiftError):
                 logger.exception("the flight failed")
                 error = GearshiftError(f"the flight failed: {error}")
-            self._over = True
             self._end(error)
         finally:
-            if reading is not None:
-                reading.release()
+            with self._turn:
+                self._give_back(me)
 
-    def _take_reading(self) -> threading.Lock:
-        """Wait for the role of reading; one that was left behind with its holder does not count."""
+    def _give_back(self, thread: threading.Thread) -> None:
+        """Take the roles from a thread that has them. The caller holds `_turn`."""
+        if self._reader is thread:
+            self._reader = None
+        if self._inferrer is thread:
+            self._inferrer = None
+        self._turn.notify_all()
+
+    def _take_reading(self, me: threading.Thread) -> bool:
+        """Wait for the role of reading, which this thread may have kept; False: nothing to read."""
+        with self._turn:
+            self._turn.wait_for(lambda: self._over or self._reader in (None, me))
+            if self._over:
+                return False
+            self._reader = me
+            return True
+
+    def _read(self, me: threading.Thread) -> Available | None:
+        """Read until there is a frame and the role of inference, and take both; None: the end."""
         while True:
-            role = self._reading
-            role.acquire()
-            if role is self._reading:
-                return role
-            role.release()
+            try:
+                available = self._capture.next()
+            except SourceEnded:
+                available = None
+            if available is None:
+                self._capture.close()
+                with self._turn:
+                    self._over = True
+                    self._wait_for_inference()
+                return None
+            with self._turn:
+                if not self._capture.live:
+                    self._wait_for_inference()
+                    if self._stopping:
+                        continue
+                if self._inferrer is not None:
+                    self._let_wait(available)
+                    continue
+                self._let_wait(None)
+                self._inferrer = me
+                if not self._is_back_in_time(available):
+                    self._reader = None
+                    self._turn.notify_all()
+                return available
 
     def _is_back_in_time(self, available: Available) -> bool:
         """Whether the frame will be through long before the next one comes, by the last ones.
@@ -131,79 +161,46 @@ class Workers:
         Then its thread goes on to read as well: waking the other one would cost the processor more
         than all that is done for the frame.
         """
-        interval_ns = available.time_ns - self._available_ns
-        self._available_ns = available.time_ns
+        interval_ns = available.time_ns - self._taken_ns
+        self._taken_ns = available.time_ns
         return interval_ns > BACK_IN_TIME * self._took_ns
 
-    def _read(self) -> tuple[Available, threading.Lock] | None:
-        """Read until there is a frame that inference is free for, and take both; None: the end.
+    def _wait_for_inference(self) -> None:
+        """Until whoever runs inference is through or left behind, or the flight is to stop.
 
-        The caller has the role of reading.
+        The caller holds `_turn`; the role is not taken.
         """
-        while not self._over:
-            try:
-                available = self._capture.next()
-            except SourceEnded:
-                available = None
-            if available is None:
-                self._over = True
-                self._capture.close()
-                self._wait_for_inference()
-                self._end(None)
-                break
-            if not self._capture.live:
-                return available, self._wait_for_inference()
-            role = self._inferring
-            if role.acquire(blocking=False):
-                if self._newest is not None:
-                    self._replace(None)
-                return available, role
-            self._replace(available)
-            # Inference may have looked for a frame and let go of its role in between.
-            if role.acquire(blocking=False):
-                newest = self._take_newest()
-                if newest is not None:
-                    return newest, role
-                role.release()
-        return None
+        self._turn.wait_for(lambda: self._inferrer is None or self._stopping)
 
-    def _wait_for_inference(self) -> threading.Lock:
-        """Take the role of inference once whoever has it is through, or was left behind."""
-        while True:
-            role = self._inferring
-            if role.acquire(timeout=PATIENCE_S) or self._stopping.is_set():
-                return role
-
-    def _infer(self, available: Available, role: threading.Lock) -> None:
+    def _infer(self, me: threading.Thread, available: Available) -> None:
         """Process a frame, and what came in the meantime, in the role of inference."""
         current: Available | None = available
         while current is not None:
             began_ns = self._busy_since_ns = time.monotonic_ns()
             self._process(current)
-            self._took_ns = time.monotonic_ns() - began_ns
-            self._busy_since_ns = 0
-            current = self._take_newest()
-            if current is None:
-                role.release()
-                if self._newest is not None and role.acquire(blocking=False):
-                    current = self._take_newest()
-                    if current is None:
-                        role.release()
+            now_ns = time.monotonic_ns()
+            with self._turn:
+                if self._inferrer is not me:
+                    return  # left behind just as it came back
+                self._took_ns = now_ns - began_ns
+                self._busy_since_ns = 0
+                current = None if self._stopping else self._waiting
+                if current is None:
+                    self._inferrer = None
+                    self._turn.notify_all()
+                else:
+                    self._waiting = None
 
-    def _replace(self, available: Available | None) -> None:
-        """Let a frame wait in place of the one that does."""
-        with self._handing_over:
-            self._capture.counts.replaced += self._newest is not None
-            self._newest = available
-
-    def _take_newest(self) -> Available | None:
-        if self._newest is None:
-            return None
-        with self._handing_over:
-            newest, self._newest = self._newest, None
-            return newest
+    def _let_wait(self, available: Available | None) -> None:
+        """Let a frame wait in place of the one that does. The caller holds `_turn`."""
+        self._capture.counts.replaced += self._waiting is not None
+        self._waiting = available
 
     def _end(self, error: GearshiftError | None) -> None:
-        if not self._ended:
+        with self._turn:
+            self._over = True
+            self._turn.notify_all()
+            if self._ended:
+                return
             self._ended = True
-            self._on_end(error)
+        self._on_end(error)
