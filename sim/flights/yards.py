@@ -60,7 +60,7 @@ def lay_out(b: Builder, half: HalfSize) -> list[Light]:
             centre=np.array([0, 0, SKY_HEIGHT - 0.05]),
             half_u=np.array([far, 0, 0]),
             half_v=np.array([0, -far, 0]),
-            radiance=2.2 * _SKY_RADIANCE,
+            radiance=3.8 * _SKY_RADIANCE,
             group=0,
         )
     ]

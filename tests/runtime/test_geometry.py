@@ -216,7 +216,7 @@ def test_the_same_pose_through_two_lenses(tmp_path_factory: pytest.TempPathFacto
             pytest.skip(str(error))
         drawn = [
             (f, maker.renderer.draw(f.state.drone, f.state.attitude, f.posed))
-            for f in maker.frames(FlightPlan("val", 9000, 2, 2))
+            for f in maker.frames(FlightPlan("val", 9012, 2, 2))
         ]
         maker.close()
     engine = load_engine("M1.0")
