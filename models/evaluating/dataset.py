@@ -10,14 +10,15 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gearshift.runtime.errors import RecordingError
+from gearshift.runtime.cameras.lens import check_camera
+from gearshift.runtime.errors import ConfigurationError, RecordingError
 from gearshift.runtime.recordings.recording import RecordingReader
 from gearshift.runtime.scoring.counted_frames import angular_mask, scored_frames
 from gearshift.runtime.types import Camera, Component, FloatArray, HeadGrid
@@ -26,6 +27,10 @@ SCHEMA_VERSION = 1
 SPLITS = ("val", "known", "unseen")
 """What networks are measured on: folders below the flights, beside `train`."""
 VALUES = 4
+NOMINAL_CAMERA = "nominal_camera"
+"""Attribute of a recording by one unit of many: the camera that the units vary about, as JSON."""
+_UNIT_FOCAL = 0.1
+_UNIT_CENTRE = 0.05
 _LABELS = np.dtype(
     [
         ("values", np.float32, (VALUES,)),
@@ -46,7 +51,8 @@ class Dataset:
     images: (n, height, width) uint8, memory-mapped. values: (n, 4) float32 in the components'
     units, NaN where nobody is there. visible: (n,) the head is in view. head: (n, 2) float32 pixel
     (u, v), NaN where unknown. cell: (n,) class on the head grid. flight: (n,) index into `flights`,
-    whose entries are the recordings' attributes. identity names the set in a network's metadata.
+    whose entries are the recordings' attributes. camera: that of every flight, or the nominal one
+    where flights come from units of it. identity names the set in a network's metadata.
     """
 
     name: str
@@ -158,7 +164,7 @@ def _extend(cache: Path, index: dict[str, Any], paths: list[Path], listed: list[
             labels.seek(frames * _LABELS.itemsize)
         for path, entry in zip(paths, listed, strict=True):
             reader = RecordingReader(path)
-            camera = reader.header.camera
+            camera = _nominal_camera(reader)
             header = {
                 "camera": asdict(camera) if camera else None,
                 "components": [asdict(component) for component in reader.header.components],
@@ -179,6 +185,34 @@ def _extend(cache: Path, index: dict[str, Any], paths: list[Path], listed: list[
     part = cache / "index.json.part"
     part.write_text(json.dumps(index))
     part.replace(cache / "index.json")
+
+
+def _nominal_camera(reader: RecordingReader) -> Camera | None:
+    """The camera that a recording's own is a unit of: the same unless its attributes name one."""
+    unit, text = reader.header.camera, reader.header.attributes.get(NOMINAL_CAMERA)
+    if text is None:
+        return unit
+    try:
+        fields = json.loads(text)
+        nominal = Camera(**{**fields, "distortion": tuple(fields["distortion"])})
+        check_camera(nominal)
+    except (ValueError, TypeError, KeyError, ConfigurationError) as error:
+        raise RecordingError(f"{reader.path}: {NOMINAL_CAMERA} is no camera: {error}") from error
+    if unit is None or not _is_unit(unit, nominal):
+        raise RecordingError(
+            f"{reader.path}: its camera is no unit of its {NOMINAL_CAMERA}: size and distortion "
+            f"must be the same, focal lengths within {_UNIT_FOCAL:.0%} and the principal point "
+            f"within {_UNIT_CENTRE:.0%} of the width"
+        )
+    return nominal
+
+
+def _is_unit(unit: Camera, nominal: Camera) -> bool:
+    moved = max(abs(unit.cx - nominal.cx), abs(unit.cy - nominal.cy))
+    scale = max(abs(unit.fx / nominal.fx - 1), abs(unit.fy / nominal.fy - 1))
+    adjusted = replace(unit, fx=nominal.fx, fy=nominal.fy, cx=nominal.cx, cy=nominal.cy)
+    fits = scale <= _UNIT_FOCAL and moved <= _UNIT_CENTRE * nominal.width
+    return fits and adjusted == replace(nominal, name=unit.name)
 
 
 def _decode(reader: RecordingReader, flight: int) -> tuple[bytes, NDArray[Any], list[int]]:

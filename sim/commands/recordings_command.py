@@ -33,7 +33,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         "examples:\n"
         "  gearshift recordings convert 160x96StrangersTestset.pickle out.mcap --rate 30\n"
         "  gearshift recordings convert flight.bag out.mcap --image-topic /camera/image_raw \\\n"
-        "      --pose-topic /optitrack/head --drone-topic /optitrack/drone --camera hfov=65\n"
+        "      --pose-topic /optitrack/head --drone-topic /optitrack/drone --camera hfov=82\n"
         "  gearshift recordings convert frames/ out.mcap --labels poses.csv --rate 30\n"
         "  gearshift recordings info out.mcap --json"
     )

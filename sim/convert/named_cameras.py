@@ -21,7 +21,7 @@ TILT: Final = math.radians(10)
 
 
 def parse_camera(text: str, width: int, height: int) -> Camera:
-    """Intrinsics of a width x height image from "hfov=65" (degrees), a camera.toml or a JSON file.
+    """Intrinsics of a width x height image from "hfov=82" (degrees), a camera.toml or a JSON file.
 
     A JSON file has the fields of `Camera`: name, width, height, fx, fy, cx, cy and, optionally,
     distortion. Raises ConfigurationError.

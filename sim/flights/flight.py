@@ -14,12 +14,14 @@ import numpy as np
 from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.types import Frame, GroundTruth, HeadGrid
 from gearshift.sim.flights.baking import BakedLight, Tracer, baked
+from gearshift.sim.flights.boards import NOMINAL, Board, draw_board
 from gearshift.sim.flights.gait import GaitStyle, bone_matrices, draw_style, joint_rotations, skin
 from gearshift.sim.flights.geometry import Float64, rotation_z, wrap
-from gearshift.sim.flights.himax import CAMERA, HEIGHT, WIDTH, Himax, project
+from gearshift.sim.flights.himax import HEIGHT, WIDTH, Himax, project
 from gearshift.sim.flights.makehuman import BONES
 from gearshift.sim.flights.motion import RATE, State, fly
 from gearshift.sim.flights.people import Body, Person, build_body, draw_person
+from gearshift.sim.flights.portraits import portraits
 from gearshift.sim.flights.quads import DAYLIGHT, GROUPS
 from gearshift.sim.flights.rendering import PosedFigure, Renderer, Scene
 from gearshift.sim.flights.rooms import Room, draw_room
@@ -33,7 +35,9 @@ _POOLS = {"train": "train", "val": "train", "known": "train", "unseen": "unseen"
 POOL_ROOMS = {"train": 200, "unseen": 48}
 POOL_PEOPLE = {"train": 160, "unseen": 48}
 _HEAD = BONES.index("head")
-_EMPTY_SHARE = 0.035
+_EMPTY_SHARE = 0.10
+_ODD_EXPOSURE_SHARE = 0.25
+_ODD_EXPOSURE = (0.05, 0.62)
 _HEAD_RADIUS = 0.085
 
 
@@ -96,6 +100,15 @@ class FlightPlan:
         """Seed of everything that is drawn per flight."""
         return [self.seed, SPLITS.index(self.split), self.index]
 
+    @property
+    def board(self) -> Board:
+        """The board that flies: training meets many, the other splits are seen as networks are
+        meant to see.
+        """
+        if self.split != "train":
+            return NOMINAL
+        return draw_board(np.random.default_rng([*self.flight_seed, 0xB0A2]))
+
 
 @functools.lru_cache(maxsize=48)
 def _room(name: str, seed: int, cache: Path | None) -> tuple[Room, BakedLight]:
@@ -121,13 +134,26 @@ def _draw_powers(rng: np.random.Generator) -> Float64:
     return np.asarray(powers)
 
 
+def _draw_exposure(plan: FlightPlan, rng: np.random.Generator) -> float | None:
+    """Exposures are random at power-up (means of 4 to 146 were seen): a share of the training
+    flights is much darker or brighter than usual. None: as usual.
+    """
+    if plan.split != "train" or rng.random() > _ODD_EXPOSURE_SHARE:
+        return None
+    low, high = np.log(_ODD_EXPOSURE)
+    return float(np.exp(rng.uniform(low, high)))
+
+
 @dataclass(frozen=True, slots=True)
 class FlightFrame:
-    """A frame with its truth and what a check needs: the state and the posed figure, if present."""
+    """A frame with its truth and what a check needs: the state, the board and the posed figure, if
+    present.
+    """
 
     frame: Frame
     truth: GroundTruth
     state: State
+    board: Board
     posed: PosedFigure | None
 
 
@@ -158,7 +184,7 @@ class FlightMaker:
         powers = _draw_powers(rng)
         if not any(powers[x.group] > 0.1 for x in room.lights):
             powers = np.maximum(powers, 0.8)
-        textures = texture_stack(room.seed, outfit.seed)
+        textures = texture_stack(room.seed, outfit.seed, portraits(room.seed))
         self._renderer.load(Scene(room, light, powers, figure, textures, outfit.seed))
         tracer = Tracer(room.mesh.vertices, room.mesh.faces)
         style = draw_style(rng)
@@ -172,21 +198,24 @@ class FlightMaker:
             person.stature,
             (plan.frames - 1) * stride + 2,
         )
-        sensor = Himax(sensor_rng)
+        board = plan.board
+        sensor = Himax(sensor_rng, board.camera, _draw_exposure(plan, sensor_rng))
         for number in range(plan.frames):
             before, state = states[number * stride : number * stride + 2]
             posed, matrices = pose_figure(figure, style, state)
-            radiance = self._renderer.draw(state.drone, state.attitude, None if empty else posed)
-            image = sensor.expose(radiance, _picture_motion(before, state))
-            truth = _EMPTY_TRUTH if empty else _truth(figure, state, posed, matrices, tracer)
+            drawn = None if empty else posed
+            radiance = self._renderer.draw(state.drone, state.attitude @ board.turn, drawn)
+            image = sensor.expose(radiance, _picture_motion(before, state, board))
+            head = matrices[_HEAD] @ np.array([*figure.head_centre, 1.0])
+            truth = _EMPTY_TRUTH if empty else _truth(head, state, board, posed, tracer)
             frame = Frame(
                 image=image,
                 capture_time_ns=round((number * stride + 1) * 1e9 / RATE),
                 sequence=number,
                 source=plan.file_name.removesuffix(".mcap"),
-                camera=CAMERA,
+                camera=board.camera,
             )
-            yield FlightFrame(frame, truth, state, None if empty else posed)
+            yield FlightFrame(frame, truth, state, board, drawn)
 
 
 _EMPTY_TRUTH = GroundTruth((math.nan,) * 4, False, None, HeadGrid().no_head)
@@ -207,9 +236,16 @@ def pose_figure(figure: Figure, style: GaitStyle, state: State) -> tuple[PosedFi
     return PosedFigure(vertices, normals, figure.drawn), world
 
 
-def to_body(points: Float64, state: State) -> Float64:
-    """World points (n, 3) in the drone's body frame (FLU, tilted with the drone)."""
-    return np.asarray((points - state.drone) @ state.attitude)
+def to_camera(points: Float64, state: State, board: Board = NOMINAL) -> Float64:
+    """World points (n, 3) in the camera's frame: the drone's body (FLU, tilted with the drone) but
+    for the camera's mounting.
+    """
+    return np.asarray((points - state.drone) @ (state.attitude @ board.turn))
+
+
+def _pixels(points: Float64, state: State, board: Board) -> Float64:
+    """Pixels (n, 2) of world points (n, 3)."""
+    return project(to_camera(points, state, board), board.camera)
 
 
 def head_values(head: Float64, state: State) -> tuple[float, float, float, float]:
@@ -219,9 +255,10 @@ def head_values(head: Float64, state: State) -> tuple[float, float, float, float
 
 
 def _truth(
-    figure: Figure, state: State, posed: PosedFigure, matrices: Float64, tracer: Tracer
+    head: Float64, state: State, board: Board, posed: PosedFigure, tracer: Tracer
 ) -> GroundTruth:
-    seen = project(to_body(posed.vertices[posed.drawn[::3]].astype(np.float64), state))
+    """What is true of a frame with a person whose head's centre is at `head` (3,) in the world."""
+    seen = _pixels(posed.vertices[posed.drawn[::3]].astype(np.float64), state, board)
     inside = (
         (seen[:, 0] > -0.5)
         & (seen[:, 0] < WIDTH - 0.5)
@@ -230,8 +267,7 @@ def _truth(
     )
     if not inside.any():
         return _EMPTY_TRUTH
-    head = matrices[_HEAD] @ np.array([*figure.head_centre, 1.0])
-    u, v = (float(c) for c in project(to_body(head[None], state))[0])
+    u, v = (float(c) for c in _pixels(head[None], state, board)[0])
     visible = -0.5 < u < WIDTH - 0.5 and -0.5 < v < HEIGHT - 0.5
     if visible:
         offsets = _HEAD_RADIUS * np.array(
@@ -249,10 +285,10 @@ def _truth(
     )
 
 
-def _picture_motion(before: State, after: State) -> tuple[float, float]:
+def _picture_motion(before: State, after: State, board: Board) -> tuple[float, float]:
     """Pixels that something 2.5 m ahead moves in the picture between two states."""
     point = (after.drone + after.attitude @ np.array([2.5, 0.0, 0.0]))[None]
-    old, new = project(to_body(point, before))[0], project(to_body(point, after))[0]
+    old, new = _pixels(point, before, board)[0], _pixels(point, after, board)[0]
     if not (np.isfinite(old).all() and np.isfinite(new).all()):
         return (0.0, 0.0)
     return float(new[0] - old[0]), float(new[1] - old[1])

@@ -6,6 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from gearshift.sim.flights.distractors import (
+    coat_on_chair,
+    coat_stand,
+    picture_of_a_person,
+    screen,
+)
 from gearshift.sim.flights.fittings import (
     HalfSize,
     floor_cables,
@@ -39,6 +45,10 @@ def furnish(b: Builder, half: HalfSize, height: float) -> list[Light]:
             position += width + rng.exponential(0.9 / clutter) * rng.uniform(0.2, 1.5)
         wall_items(b, reach, height, int(rng.poisson(2.5 * clutter)))
         _floor_clutter(b, reach, int(rng.poisson(2.2 * clutter)))
+        if rng.random() < 0.18:
+            picture_of_a_person(b, reach, height)
+        if rng.random() < 0.12:
+            screen(b, reach)
     b.transform = (np.eye(3), np.zeros(3))
     if rng.random() < 0.35:
         truss(b, half, height)
@@ -50,8 +60,20 @@ def furnish(b: Builder, half: HalfSize, height: float) -> list[Light]:
 def _pick(
     rng: np.random.Generator, clutter: float
 ) -> Callable[[Builder, float, float, float], float]:
-    items = (_desk, _shelf, _cabinet, _door, _board, _curtain, _chairs, _rack, _plant, _nothing)
-    weights = np.array([1.5, 1.0, 1.0, 0.8, 0.9, 0.4, 0.8, 0.9, 0.4, 2.5 / clutter])
+    items = (
+        _desk,
+        _shelf,
+        _cabinet,
+        _door,
+        _board,
+        _curtain,
+        _chairs,
+        _rack,
+        coat_stand,
+        _plant,
+        _nothing,
+    )
+    weights = np.array([1.5, 1.0, 1.0, 0.8, 0.9, 0.4, 0.8, 0.7, 0.6, 0.4, 2.5 / clutter])
     return items[int(rng.choice(len(items), p=weights / weights.sum()))]
 
 
@@ -116,6 +138,8 @@ def _chair(b: Builder, x: float, y: float) -> None:
     b.box([x, y, 0.22], [0.05, 0.05, 0.42], 0.05)
     b.box([x, y, 0.04], [0.5, 0.06, 0.05], 0.05, yaw=yaw)
     b.box([x, y, 0.04], [0.06, 0.5, 0.05], 0.05, yaw=yaw)
+    if rng.random() < 0.25:
+        coat_on_chair(b, x, y, yaw)
 
 
 def _chairs(b: Builder, y: float, room: float, height: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import multiprocessing
 import os
@@ -9,19 +10,21 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
+from gearshift.models.evaluating.dataset import NOMINAL_CAMERA
 from gearshift.runtime.errors import ConfigurationError, GearshiftError
 from gearshift.runtime.recordings.recording import RecordingReader, RecordingWriter
 from gearshift.runtime.types import POSE_COMPONENTS
+from gearshift.sim.flights.boards import NOMINAL
 from gearshift.sim.flights.flight import FlightMaker, FlightPlan
 from gearshift.sim.flights.himax import CAMERA
 
 _LOG = logging.getLogger(__name__)
 
-GENERATOR_VERSION = "1"
+GENERATOR_VERSION = "2"
 """Recorded with each flight; raise when the same plan gives other frames."""
 
 # Several processes use the cores better than one threaded renderer (llvmpipe: 0 extra threads).
@@ -42,7 +45,18 @@ class Made:
 
 
 def attributes(plan: FlightPlan) -> dict[str, str]:
-    """What a flight's recording says about itself."""
+    """What a flight's recording says about itself.
+
+    A board that is not the nominal one adds the camera that it is a unit of, and its mounting [rad]
+    (see `Board`).
+    """
+    board = plan.board
+    varied = {
+        NOMINAL_CAMERA: json.dumps(asdict(CAMERA)),
+        "mounting_roll": f"{board.roll:.6f}",
+        "mounting_pitch": f"{board.pitch:.6f}",
+        "mounting_yaw": f"{board.yaw:.6f}",
+    }
     return {
         "split": plan.split,
         "room": plan.room_name,
@@ -52,6 +66,7 @@ def attributes(plan: FlightPlan) -> dict[str, str]:
         "frames": str(plan.frames),
         "rate": str(plan.rate),
         "generator": f"gearshift flights {GENERATOR_VERSION}",
+        **({} if board == NOMINAL else varied),
     }
 
 
@@ -60,7 +75,7 @@ def make_flight(
 ) -> None:
     """Render one flight into a recording; nothing is left behind when it is interrupted."""
     with RecordingWriter(
-        path, camera=CAMERA, components=POSE_COMPONENTS, attributes=attributes(plan)
+        path, camera=plan.board.camera, components=POSE_COMPONENTS, attributes=attributes(plan)
     ) as writer:
         for item in maker.frames(plan):
             if stop is not None and stop.is_set():
@@ -98,6 +113,12 @@ def is_made(plan: FlightPlan, folder: Path) -> bool:
     if not path.exists():
         return False
     found = RecordingReader(path).header.attributes
+    generator = attributes(plan)["generator"]
+    if found.get("generator") != generator:
+        raise ConfigurationError(
+            f"{path} was made by {found.get('generator')}, and {generator} makes other frames: "
+            "delete the folder's flights or choose another folder"
+        )
     for name, wanted in attributes(plan).items():
         if found.get(name) != wanted:
             raise ConfigurationError(

@@ -27,6 +27,13 @@ _DT = 1.0 / RATE
 _GRAVITY = 9.81
 _PHI_LIMIT = 1.8
 _DISTANCES = (0.45, 4.5)
+_ELEVATIONS = (-0.43, 0.43)
+_OFFSETS = (-0.70, 0.70)
+"""Angles [rad] between the drone's nose and the head, up and to the side: the picture's edges are
+at 0.49 and 0.75.
+"""
+_AWAY_SHARE = 0.25
+_LOW_SHARE = 0.15
 _WARM_UP = 30
 
 
@@ -51,6 +58,16 @@ class _Away:
     start: float
     end: float
     turn: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Low:
+    """A stretch of time [s] in which the drone flies near and low: legs and torso, no head."""
+
+    start: float
+    end: float
+    height: float
+    distance: float
 
 
 def fly(
@@ -90,8 +107,8 @@ class _Simulation:
         self.yaw = self.yaw_follow
         self.heading = wrap(self.phi_target + self.yaw - math.pi)
         self.bearing = bearing
-        self.elevation_mean = float(rng.uniform(-0.14, 0.24))
-        self.offset_mean = float(rng.uniform(-0.25, 0.25))
+        self.elevation_mean = float(rng.uniform(-0.20, 0.34))
+        self.offset_mean = float(rng.uniform(-0.36, 0.36))
         away = self.wanted_distance * np.array([math.cos(bearing), math.sin(bearing)])
         self.drone = np.array([*(self.person + away), head_height])
         self.drone[2] = self._clip_height(head_height - self.wanted_distance * self.elevation_mean)
@@ -99,8 +116,8 @@ class _Simulation:
         self.noise = {
             "roll": SmoothNoise(rng, 0.15, 0.025),
             "pitch": SmoothNoise(rng, 0.15, 0.028),
-            "offset": SmoothNoise(rng, 0.8, 0.20),
-            "elevation": SmoothNoise(rng, 0.9, 0.085),
+            "offset": SmoothNoise(rng, 0.8, 0.28),
+            "elevation": SmoothNoise(rng, 0.9, 0.12),
             "east": SmoothNoise(rng, 0.7, 0.06),
             "north": SmoothNoise(rng, 0.7, 0.06),
             "drift": SmoothNoise(rng, 2.0, 0.25),
@@ -108,6 +125,7 @@ class _Simulation:
             "lean": SmoothNoise(rng, 2.0, 0.04),
         }
         self.away = self._draw_away(duration)
+        self.low = self._draw_low(duration)
 
     def _place(self) -> tuple[float, Float64, float]:
         """Distance, person position and bearing of the drone (seen from the person) that fit."""
@@ -149,14 +167,24 @@ class _Simulation:
         return 0.6 + float(self.rng.exponential(1.6))
 
     def _draw_away(self, duration: float) -> _Away | None:
-        """Some flights look away for 15 to 50 % of their time."""
+        """Some flights look away for 15 to 60 % of their time."""
         rng = self.rng
-        if rng.random() > 0.13:
+        if rng.random() > _AWAY_SHARE:
+            return None
+        length = duration * float(rng.uniform(0.15, 0.6))
+        start = float(rng.uniform(-0.2, 0.9)) * duration
+        turn = float(rng.choice([-1, 1])) * float(rng.uniform(1.4, 2.9))
+        return _Away(start, start + length, turn)
+
+    def _draw_low(self, duration: float) -> _Low | None:
+        """Some flights are low and near for 15 to 50 % of their time."""
+        rng = self.rng
+        if rng.random() > _LOW_SHARE:
             return None
         length = duration * float(rng.uniform(0.15, 0.5))
-        start = float(rng.uniform(-0.3, 1.0)) * duration
-        turn = float(rng.choice([-1, 1])) * float(rng.uniform(1.2, 2.8))
-        return _Away(start, start + length, turn)
+        start = float(rng.uniform(-0.2, 0.9)) * duration
+        height, distance = float(rng.uniform(0.45, 1.15)), float(rng.uniform(0.45, 1.0))
+        return _Low(start, start + length, height, distance)
 
     def _clip_height(self, height: float) -> float:
         # Close to the walls stands furniture: stay above desks there.
@@ -228,6 +256,9 @@ class _Simulation:
             else:
                 change = float(self.rng.uniform(-0.6, 0.6))
                 self.wanted_distance = float(np.clip(self.wanted_distance + change, *_DISTANCES))
+        low = self.low if self.low is not None and self.low.start <= time < self.low.end else None
+        if low is not None:
+            self.wanted_distance = low.distance
         gap = self.drone[:2] - self.person
         bearing = math.atan2(gap[1], gap[0])
         drift = noise["drift"]
@@ -242,10 +273,12 @@ class _Simulation:
         wanted = wanted + np.array([noise["east"], noise["north"]])
         wanted = np.clip(wanted, -self.drone_area, self.drone_area)
         distance = max(float(np.linalg.norm(gap)), 0.05)
-        if distance < 0.6:  # give way
-            wanted = wanted + gap / distance * (0.6 - distance) * 2
-        elevation = float(np.clip(self.elevation_mean + noise["elevation"], -0.27, 0.27))
-        height = self._clip_height(self.head_height - distance * math.tan(elevation))
+        near = 0.6 if low is None else 0.45
+        if distance < near:  # give way
+            wanted = wanted + gap / distance * (near - distance) * 2
+        elevation = float(np.clip(self.elevation_mean + noise["elevation"], *_ELEVATIONS))
+        height = self.head_height - distance * math.tan(elevation)
+        height = self._clip_height(height if low is None else low.height)
         pull = 2.6 * (wanted - self.drone[:2])
         pull *= min(1.0, 3.5 / max(float(np.linalg.norm(pull)), 1e-6))
         acceleration = np.array([*(pull - 2.6 * self.velocity[:2]), 0.0])
@@ -256,7 +289,7 @@ class _Simulation:
         self.drone[:2] = np.clip(self.drone[:2], -self.drone_area - 0.1, self.drone_area + 0.1)
 
         to_person = math.atan2(self.person[1] - self.drone[1], self.person[0] - self.drone[0])
-        offset = float(np.clip(self.offset_mean + noise["offset"], -0.47, 0.47))
+        offset = float(np.clip(self.offset_mean + noise["offset"], *_OFFSETS))
         self.yaw_follow += _turn(to_person + offset, self.yaw_follow)
         looking_away = self.away is not None and self.away.start <= time < self.away.end
         turn = self.away.turn if self.away is not None and looking_away else 0.0

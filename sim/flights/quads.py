@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gearshift.sim.flights.geometry import Float64, Int32
+from gearshift.sim.flights.geometry import Float64, Int32, vertex_normals
 from gearshift.sim.flights.surfaces import Layer
 
 GROUPS = 4
@@ -144,6 +144,28 @@ class Builder:
             under = [-x, y, -z], [2 * x, 0.0, 0.0], [0.0, -2 * y, 0.0]
             self.quad(*under, albedo, layer, repeat=repeat, step=step)
         self.transform = outer
+
+    def solid(
+        self,
+        vertices: Float64,
+        faces: Int32,
+        albedo: float,
+        layer: Layer = Layer.PLAIN,
+        *,
+        repeat: float = 1.0,
+    ) -> None:
+        """A closed triangle mesh: vertices (n, 3), faces (m, 3)."""
+        turn, move = self.transform
+        points = vertices @ turn.T + move
+        normals = vertex_normals(points, faces)
+        lost = np.linalg.norm(normals, axis=1) < 0.5  # the poles of an ellipsoid
+        normals[lost] = [0, 0, 1.0]
+        uv = np.stack([vertices[:, 0] + vertices[:, 1], vertices[:, 2]], axis=1) / repeat
+        texture = np.column_stack([uv + self.rng.random(2), np.full(len(points), float(layer))])
+        glow = np.zeros((len(points), GROUPS + 1))
+        self._parts.append((points, normals, np.full(len(points), albedo), texture, glow))
+        self._faces.append((faces + self._count).astype(np.int32))
+        self._count += len(points)
 
     def mesh(self) -> Mesh:
         """Everything collected so far."""

@@ -22,7 +22,7 @@ from gearshift.sim.flights.figure_light import (
     open_sky,
 )
 from gearshift.sim.flights.geometry import Float32, Float64, Int32
-from gearshift.sim.flights.himax import CAMERA, RENDER_HEIGHT, RENDER_WIDTH, SUPERSAMPLING
+from gearshift.sim.flights.himax import RENDER_FOCAL, RENDER_HEIGHT, RENDER_WIDTH
 from gearshift.sim.flights.quads import CONSTANT, GROUPS
 from gearshift.sim.flights.rooms import Room
 from gearshift.sim.flights.surfaces import Layer
@@ -133,7 +133,8 @@ class Renderer:
         wall = mesh.texture[:, 2] == float(Layer.WALL)
         above = mesh.texture[:, 2] == float(Layer.CEILING)
         self._wall_radiance = float(radiance[wall].mean()) if wall.any() else 0.0
-        picture = np.full((64, 64), float(radiance[above].mean()), np.float32)
+        overhead = float(radiance[above].mean()) if above.any() else 0.0
+        picture = np.full((64, 64), overhead, np.float32)
         x, y = room.half_size
         for lamp in self._lights:
             if lamp.normal[2] < -0.5:
@@ -251,12 +252,11 @@ def _set(program: moderngl.Program, **values: object) -> None:
 
 def _view_projection(eye: Float64, attitude: Float64) -> bytes:
     """Column-major clip matrix of a camera at `eye` looking along the body's x axis."""
-    focal = CAMERA.fx * SUPERSAMPLING
-    near, far = 0.05, 30.0
+    near, far = 0.05, 80.0
     clip = np.array(
         [
-            [2 * focal / RENDER_WIDTH, 0, 0, 0],
-            [0, 2 * focal / RENDER_HEIGHT, 0, 0],
+            [2 * RENDER_FOCAL / RENDER_WIDTH, 0, 0, 0],
+            [0, 2 * RENDER_FOCAL / RENDER_HEIGHT, 0, 0],
             [0, 0, -(far + near) / (far - near), -2 * far * near / (far - near)],
             [0, 0, -1, 0],
         ]

@@ -1,4 +1,4 @@
-"""Rooms drawn from a seed: size, surfaces, lamps, windows, furniture and clutter."""
+"""Rooms drawn from a seed: size, surfaces, lamps, windows, furniture and clutter; or a yard."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ import numpy as np
 from gearshift.sim.flights.fittings import hang_lights, shell
 from gearshift.sim.flights.furniture import furnish
 from gearshift.sim.flights.quads import Builder, Light, Mesh
+from gearshift.sim.flights.yards import lay_out
+
+_OUTDOORS_SHARE = 0.15
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """A furnished room; frame as in `quads`.
+    """A furnished room, or a place outdoors; frame as in `quads`.
 
-    half_size: half extents in x and y [m]. height [m]. free: half extents of the area without
+    half_size: half extents in x and y [m] of the room, outdoors of the part that drones fly in.
+    height [m], outdoors of that part. free: half extents of the area without
     furniture, where people walk. gloss: reflectance of the floor at normal incidence.
     """
 
@@ -27,11 +31,14 @@ class Room:
     gloss: float
     mesh: Mesh
     lights: tuple[Light, ...]
+    outdoors: bool = False
 
 
 def draw_room(name: str, seed: int) -> Room:
     """Draw a room; the same seed gives the same room."""
     rng = np.random.default_rng([seed, 0x4003])
+    if rng.random() < _OUTDOORS_SHARE:
+        return _draw_yard(name, seed, rng)
     half = (float(rng.uniform(2.4, 5.6)), float(rng.uniform(2.0, 4.4)))
     if rng.random() < 0.3:  # many labs are near the real one's size
         half = (float(rng.uniform(3.2, 5.0)), float(rng.uniform(2.8, 4.2)))
@@ -50,4 +57,21 @@ def draw_room(name: str, seed: int) -> Room:
         gloss=float(rng.choice([0.0, rng.uniform(0.01, 0.08)])),
         mesh=builder.mesh(),
         lights=(*lamps, *windows),
+    )
+
+
+def _draw_yard(name: str, seed: int, rng: np.random.Generator) -> Room:
+    half = (float(rng.uniform(3.5, 5.5)), float(rng.uniform(3.5, 5.5)))
+    builder = Builder(rng)
+    sky = lay_out(builder, half)
+    return Room(
+        name=name,
+        seed=seed,
+        half_size=half,
+        height=3.5,
+        free=(half[0] - 0.7, half[1] - 0.7),
+        gloss=0.0,
+        mesh=builder.mesh(),
+        lights=tuple(sky),
+        outdoors=True,
     )

@@ -5,6 +5,7 @@ A texel multiplies a surface's albedo by texel / 128; layers repeat, 256 texels 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
 
 import cv2
@@ -42,6 +43,11 @@ class Layer(IntEnum):
     DENIM = 20
     HAIR = 21
     SKIN = 22
+    STANDING = 23
+    PORTRAIT = 24
+    CLOUDS = 25
+    FACADE = 26
+    LEAVES = 27
 
 
 def cloud(rng: np.random.Generator, cells: int, octaves: int = 3) -> Float32:
@@ -202,8 +208,33 @@ def _cloth(rng: np.random.Generator, layer: Layer) -> Float32:
     return np.asarray(base, dtype=np.float32)
 
 
-def texture_stack(room_seed: int, outfit_seed: int) -> NDArray[np.uint8]:
-    """(layers, SIZE, SIZE) uint8: surfaces of a room and of one flight's clothes."""
+def _facade(rng: np.random.Generator) -> Float32:
+    """Rows of windows, some of them bright with the sky; four storeys a repeat."""
+    u, v = _coordinates()
+    columns, rows = int(rng.choice([2, 4, 6, 10])), int(rng.choice([3, 4, 5]))
+    wide, tall = rng.uniform(0.35, 0.9), rng.uniform(0.4, 0.75)
+    inside = (np.abs((u * columns) % 1 - 0.5) < wide / 2) & (
+        np.abs((v * rows) % 1 - 0.5) < tall / 2
+    )
+    glass = np.exp(rng.normal(-1.2, 0.6, (rows, columns))).astype(np.float32)
+    pane = glass[(v * rows).astype(int), (u * columns).astype(int)]
+    sill = ((v * rows) % 1 < 0.06) & (rng.random() < 0.6)
+    wall = (1 + 0.05 * cloud(rng, 12)) * np.where(sill, 1.25, 1.0)
+    return np.asarray(np.where(inside, np.minimum(pane, 1.8), wall), dtype=np.float32)
+
+
+def _leaves(rng: np.random.Generator) -> Float32:
+    light = cloud(rng, 40, 2) + 0.6 * cloud(rng, 7)
+    return np.asarray(np.clip(0.9 + 0.55 * light, 0.1, 1.95), dtype=np.float32)
+
+
+def texture_stack(
+    room_seed: int, outfit_seed: int, pictures: Mapping[Layer, Float32] | None = None
+) -> NDArray[np.uint8]:
+    """(layers, SIZE, SIZE) uint8: surfaces of a room and of one flight's clothes.
+
+    `pictures` fill the layers that show people (see `portraits`), which are blank without.
+    """
     rng = np.random.default_rng([room_seed, 0x7EC5])
     cloth_rng = np.random.default_rng([outfit_seed, 0x7EC5])
     u, _ = _coordinates()
@@ -231,9 +262,15 @@ def texture_stack(room_seed: int, outfit_seed: int) -> NDArray[np.uint8]:
         Layer.PICTURE: np.asarray(1 + 0.5 * cloud(rng, 4, 5)),
         Layer.OUTSIDE: np.asarray(outside),
         Layer.PANEL: _tiles(rng, int(rng.integers(1, 4)), 0.02, 0.5),
+        Layer.STANDING: np.ones((SIZE, SIZE), np.float32),
+        Layer.PORTRAIT: np.ones((SIZE, SIZE), np.float32),
+        Layer.CLOUDS: np.asarray(1 + rng.uniform(0.0, 0.15) * cloud(rng, 2, 4)),
+        Layer.FACADE: _facade(rng),
+        Layer.LEAVES: _leaves(rng),
+        **(pictures or {}),
     }
     for layer in Layer:
-        if layer >= Layer.FABRIC and layer is not Layer.SKIN:
+        if Layer.FABRIC <= layer <= Layer.HAIR:
             layers[layer] = _cloth(cloth_rng, layer)
     layers[Layer.SKIN] = np.asarray(1 + 0.06 * cloud(cloth_rng, 16))
     stack = np.stack([layers[layer] for layer in Layer])

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 pytest.importorskip("cv2", reason="synthetic flights need the extra 'sim'")
 
+from gearshift.runtime.types import Camera
+from gearshift.sim.flights.boards import Board, draw_board
 from gearshift.sim.flights.himax import (
     CAMERA,
     HEIGHT,
-    MARGIN,
+    RENDER_FOCAL,
     RENDER_HEIGHT,
     RENDER_WIDTH,
     SUPERSAMPLING,
@@ -59,25 +63,66 @@ def test_exposure_lags_behind_a_change() -> None:
     assert after[0] < after[-1] - 5
 
 
-def test_a_point_lands_where_it_is_projected() -> None:
-    camera = Himax(np.random.default_rng(0))
-    for y, z in ((0.0, 0.0), (0.5, 0.25), (-0.45, -0.3), (0.55, -0.1)):
-        pinhole_u = CAMERA.cx - CAMERA.fx * y + MARGIN
-        pinhole_v = CAMERA.cy - CAMERA.fy * z + MARGIN
+OFF_CENTRE = replace(CAMERA, fx=0.97 * CAMERA.fx, fy=0.97 * CAMERA.fy, cx=83.5, cy=43.5)
+
+
+@pytest.mark.parametrize("lens", [CAMERA, OFF_CENTRE], ids=["nominal", "off-centre"])
+def test_a_point_lands_where_it_is_projected(lens: Camera) -> None:
+    camera = Himax(np.random.default_rng(0), lens)
+    for y, z in ((0.0, 0.0), (0.5, 0.25), (-0.75, -0.45), (0.85, 0.4), (0.6, -0.1)):
         rendered = np.zeros_like(FLAT)
         rows, columns = np.mgrid[0:RENDER_HEIGHT, 0:RENDER_WIDTH]
-        # Pixel centres at integers: supersampled index i lies at (i + 0.5) / s - 0.5.
-        du = (columns + 0.5) / SUPERSAMPLING - 0.5 - pinhole_u
-        dv = (rows + 0.5) / SUPERSAMPLING - 0.5 - pinhole_v
+        du = (columns - (RENDER_WIDTH - 1) / 2 + RENDER_FOCAL * y) / SUPERSAMPLING
+        dv = (rows - (RENDER_HEIGHT - 1) / 2 + RENDER_FOCAL * z) / SUPERSAMPLING
         rendered[:] = np.exp(-(du**2 + dv**2) / 2)
         seen = camera.distort(rendered)
         rows, columns = np.mgrid[0 : seen.shape[0], 0 : seen.shape[1]]
+        # Pixel centres at integers: supersampled index i lies at (i + 0.5) / s - 0.5.
         u = ((columns + 0.5) / SUPERSAMPLING - 0.5)[seen > 0.01]
         v = ((rows + 0.5) / SUPERSAMPLING - 0.5)[seen > 0.01]
         weight = seen[seen > 0.01]
         found = [float((u * weight).sum() / weight.sum()), float((v * weight).sum() / weight.sum())]
-        expected = project(np.array([[1.0, y, z]]))[0]
+        expected = project(np.array([[1.0, y, z]]), lens)[0]
         np.testing.assert_allclose(found, expected, atol=0.05)
+
+
+@pytest.mark.parametrize("across", [-1, 1])
+@pytest.mark.parametrize("down", [-1, 1])
+@pytest.mark.parametrize("focal", [0.97, 1.03])
+def test_every_board_sees_only_what_is_rendered(across: int, down: int, focal: float) -> None:
+    lens = replace(
+        CAMERA,
+        fx=focal * CAMERA.fx,
+        fy=focal * CAMERA.fy,
+        cx=CAMERA.cx + 4 * across,
+        cy=CAMERA.cy + 4 * down,
+    )
+    assert (Himax(np.random.default_rng(0), lens).distort(np.ones_like(FLAT)) == 1).all()
+
+
+def test_boards_vary_within_their_bounds_and_are_turned_about_the_bodys_axes() -> None:
+    rng = np.random.default_rng(0)
+    boards = [draw_board(rng) for _ in range(300)]
+    focal = np.array([board.camera.fx / CAMERA.fx - 1 for board in boards])
+    centre = np.array([[b.camera.cx - CAMERA.cx, b.camera.cy - CAMERA.cy] for b in boards])
+    mounting = np.degrees([[b.roll, b.pitch, b.yaw] for b in boards])
+    for values, bound in ((focal, 0.03), (centre, 4.0), (mounting, 4.0)):
+        assert np.abs(values).max() <= bound + 1e-9
+        assert (np.abs(values) > 0.8 * bound).any()
+    assert mounting.std(axis=0) == pytest.approx([1.5] * 3, rel=0.2)
+    left, down = Board(CAMERA, yaw=0.1).turn, Board(CAMERA, pitch=0.1).turn
+    assert (left @ [1.0, 0, 0])[1] == pytest.approx(np.sin(0.1))
+    assert (down @ [1.0, 0, 0])[2] == pytest.approx(-np.sin(0.1))
+
+
+def test_a_target_sets_the_mean_brightness() -> None:
+    means = []
+    for target in (0.05, 0.2, 0.55):
+        camera = Himax(np.random.default_rng(2), target=target)
+        means.append([camera.expose(FLAT, (0.0, 0.0)) for _ in range(20)][-1].mean())
+    assert means[0] < 30
+    assert means[0] < means[1] - 15
+    assert means[1] < means[2] - 40
 
 
 def test_motion_blur_smears_along_the_motion() -> None:

@@ -12,10 +12,13 @@ pytest.importorskip("cv2", reason="synthetic flights need the extra 'sim'")
 pytest.importorskip("embreex", reason="synthetic flights need the extra 'sim'")
 pytest.importorskip("moderngl", reason="synthetic flights need the extra 'sim'")
 
+from gearshift.models.evaluating.dataset import load_dataset
 from gearshift.runtime.cli import main
 from gearshift.runtime.errors import ConfigurationError, MissingExtraError
-from gearshift.runtime.recordings.recording import RecordingReader
+from gearshift.runtime.recordings.recording import RecordingReader, RecordingWriter
+from gearshift.runtime.types import POSE_COMPONENTS
 from gearshift.sim.flights.flight import FlightMaker, FlightPlan
+from gearshift.sim.flights.himax import CAMERA
 from gearshift.sim.flights.make import InterruptedFlightError, is_made, make_flight, make_flights
 from gearshift.sim.flights.makehuman import data_folder
 from gearshift.sim.flights.rendering import RenderingError
@@ -79,6 +82,37 @@ def test_flights_of_other_options_are_not_taken_for_these(made: list[Path], fold
     longer = FlightPlan("known", PLANS[0].index, 9, 15)
     with pytest.raises(ConfigurationError, match="frames 3, not 9"):
         is_made(longer, folder)
+
+
+def test_flights_of_another_generator_are_refused(made: list[Path], tmp_path: Path) -> None:
+    old = tmp_path / PLANS[0].file_name
+    attributes = {**RecordingReader(made[0]).header.attributes, "generator": "gearshift flights 1"}
+    with RecordingWriter(old, camera=CAMERA, components=POSE_COMPONENTS, attributes=attributes):
+        pass
+    with pytest.raises(ConfigurationError, match="made by gearshift flights 1, and"):
+        is_made(PLANS[0], tmp_path)
+
+
+def test_training_flights_say_which_board_flew(folder: Path, tmp_path: Path) -> None:
+    """Several boards in one folder are one data set, of the nominal camera."""
+    plans = [FlightPlan("train", index, 2, 15) for index in (8001, 8002)]
+    maker = FlightMaker(folder / ".rooms")
+    train = tmp_path / "train"
+    train.mkdir()
+    for plan in plans:
+        make_flight(maker, plan, train / plan.file_name)
+    maker.close()
+    for plan in plans:
+        reader = RecordingReader(train / plan.file_name)
+        assert reader.header.camera == plan.board.camera != CAMERA
+        assert {record.frame.camera for record in reader} == {plan.board.camera}
+        mounting = [reader.header.attributes[f"mounting_{n}"] for n in ("roll", "pitch", "yaw")]
+        expected = (plan.board.roll, plan.board.pitch, plan.board.yaw)
+        assert [float(m) for m in mounting] == pytest.approx(expected, abs=1e-6)
+        assert is_made(plan, train)
+    data = load_dataset(train)
+    assert data.camera == CAMERA
+    assert len(data) == 4
 
 
 def test_an_interrupted_flight_leaves_nothing(made: list[Path], folder: Path) -> None:

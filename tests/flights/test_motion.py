@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("cv2", reason="synthetic flights need the extra 'sim'")
 
 from gearshift.sim.flights.geometry import SmoothNoise, wrap
+from gearshift.sim.flights.himax import HEIGHT, WIDTH, project
 from gearshift.sim.flights.motion import RATE, State, fly
 from gearshift.sim.flights.rooms import Room, draw_room
 
@@ -60,6 +61,24 @@ def test_distances_and_headings_cover_their_ranges(flights: list[list[State]]) -
     assert (np.abs(angles) <= 1.75).mean() > 0.85
     counts, _ = np.histogram(angles, np.linspace(-1.75, 1.75, 8))
     assert (counts > 0.03 * len(angles)).all()
+
+
+def test_the_head_reaches_the_pictures_edges_and_sometimes_leaves_it(
+    flights: list[list[State]],
+) -> None:
+    every = [s for states in flights for s in states[::5]]
+    heads = np.array([(np.array([*s.person, 1.6]) - s.drone) @ s.attitude for s in every])
+    pixels = project(heads)
+    margin = np.minimum(pixels + 0.5, [WIDTH, HEIGHT] - (pixels + 0.5)).min(axis=1)
+    inside = margin > 0  # False where there is no pixel
+    assert 0.75 < inside.mean() < 0.95
+    assert 0.02 < (inside & (margin < 8)).mean() < 0.15
+    u = pixels[inside, 0]
+    assert np.percentile(u, 5) < 0.2 * WIDTH
+    assert np.percentile(u, 95) > 0.8 * WIDTH
+    # Low and near: a body ahead, its head above the picture.
+    above = (heads[:, 0] > 0.2) & (heads[:, 0] < 1.3) & (pixels[:, 1] < -0.5)
+    assert above.mean() > 0.01
 
 
 def test_same_seed_same_motion(rooms: list[Room]) -> None:

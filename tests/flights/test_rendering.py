@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +17,10 @@ pytest.importorskip("moderngl", reason="synthetic flights need the extra 'sim'")
 from gearshift.runtime.errors import MissingExtraError
 from gearshift.runtime.types import HeadGrid
 from gearshift.sim.flights.baking import Tracer
-from gearshift.sim.flights.flight import FlightFrame, FlightMaker, FlightPlan, to_body
+from gearshift.sim.flights.boards import NOMINAL
+from gearshift.sim.flights.flight import FlightFrame, FlightMaker, FlightPlan, to_camera
 from gearshift.sim.flights.geometry import rotation_z
-from gearshift.sim.flights.himax import HEIGHT, SUPERSAMPLING, WIDTH, Himax, project
+from gearshift.sim.flights.himax import CAMERA, HEIGHT, SUPERSAMPLING, WIDTH, Himax, project
 from gearshift.sim.flights.makehuman import data_folder
 from gearshift.sim.flights.rendering import RenderingError
 
@@ -44,12 +46,14 @@ Sample = tuple[FlightFrame, np.ndarray]
 @pytest.fixture(scope="module")
 def samples(maker: FlightMaker) -> list[Sample]:
     """Frames with the figure's supersampled silhouette as the lens shows it."""
-    lens = Himax(np.random.default_rng(0))
     out = []
-    for index in range(5):
-        for item in maker.frames(FlightPlan("val", 9000 + index, 6, 2)):
+    for split, index in itertools.product(("val", "train"), range(5)):
+        plan = FlightPlan(split, 9000 + index, 6, 2)
+        lens = Himax(np.random.default_rng(0), plan.board.camera)
+        for item in maker.frames(plan):
             if item.posed is not None:
-                drawn = maker.renderer.draw_mask(item.state.drone, item.state.attitude, item.posed)
+                attitude = item.state.attitude @ item.board.turn
+                drawn = maker.renderer.draw_mask(item.state.drone, attitude, item.posed)
                 out.append((item, lens.distort(drawn) > 0.5))
     return out
 
@@ -66,12 +70,11 @@ def borders(mask: np.ndarray) -> dict[str, float]:
 
 
 def test_projected_vertices_bound_the_drawn_silhouette(samples: list[Sample]) -> None:
-    checked = 0
+    checked = {"val": 0, "train": 0}
     for item, mask in samples:
         assert item.posed is not None
-        pixels = project(
-            to_body(item.posed.vertices[item.posed.drawn].astype(np.float64), item.state)
-        )
+        vertices = item.posed.vertices[item.posed.drawn].astype(np.float64)
+        pixels = project(to_camera(vertices, item.state, item.board), item.board.camera)
         low, high = np.nanmin(pixels, axis=0), np.nanmax(pixels, axis=0)
         inside = low[0] > 1 and high[0] < WIDTH - 2 and low[1] > 1 and np.isfinite(pixels).all()
         if not inside:
@@ -85,8 +88,41 @@ def test_projected_vertices_bound_the_drawn_silhouette(samples: list[Sample]) ->
         assert edges["right"] == pytest.approx(high[0], abs=1.2)
         if high[1] < HEIGHT - 2:  # soles
             assert edges["bottom"] == pytest.approx(high[1], abs=0.7)
-        checked += 1
-    assert checked >= 3
+        checked[item.frame.source.split("-")[0]] += 1
+    assert min(checked.values()) >= 3
+
+
+def test_only_training_meets_other_boards(samples: list[Sample]) -> None:
+    boards = {item.frame.source: item.board for item, _ in samples}
+    for source, board in boards.items():
+        assert (board == NOMINAL) == source.startswith("val")
+    assert len(set(boards.values())) > 2
+    assert all(item.frame.camera == item.board.camera for item, _ in samples)
+
+
+def test_somebody_without_a_head_in_view_is_told_from_nobody(maker: FlightMaker) -> None:
+    """Values without a visible head: part of a person is in the picture. NaN: nobody is."""
+    seen = {"head": 0, "part": 0, "nobody": 0}
+    for index in range(9000, 9040):
+        plan = FlightPlan("val", index, 2, 1)
+        lens = Himax(np.random.default_rng(0))
+        for item in maker.frames(plan):
+            if item.posed is None:
+                assert math.isnan(item.truth.values[0])
+                seen["nobody"] += 1
+                continue
+            drawn = maker.renderer.draw_mask(item.state.drone, item.state.attitude, item.posed)
+            area = int((lens.distort(drawn) > 0.5).sum())
+            if item.truth.visible:
+                seen["head"] += 1
+            elif math.isnan(item.truth.values[0]):
+                assert area == 0
+                seen["nobody"] += 1
+            else:
+                assert area > 0
+                seen["part"] += 1
+    assert min(seen.values()) >= 2
+    assert seen["head"] > 40
 
 
 def test_the_head_pixel_lies_on_the_silhouettes_head(samples: list[Sample]) -> None:
@@ -99,7 +135,7 @@ def test_the_head_pixel_lies_on_the_silhouettes_head(samples: list[Sample]) -> N
         row, column = (int((c + 0.5) * SUPERSAMPLING) for c in (v, u))
         assert mask[row, column]
         # The crown is 0.12 m x stature / 1.72 above: nothing of the body may be much higher there.
-        reach = 0.2 / max(truth.values[0], 0.3) * 128.7
+        reach = 0.2 / max(truth.values[0], 0.3) * CAMERA.fx
         above = mask[: max(0, int((v - reach) * SUPERSAMPLING)), column]
         assert not above.any()
         assert truth.head_cell == HeadGrid().cell(u, v, WIDTH, HEIGHT)
@@ -132,7 +168,7 @@ def test_soles_stand_on_the_floor(samples: list[Sample]) -> None:
 
 
 def test_pictures_have_content(samples: list[Sample]) -> None:
-    images = np.array([item.frame.image for item, _ in samples])
+    images = np.array([i.frame.image for i, _ in samples if i.board == NOMINAL])
     assert 80 < images.mean() < 150
     assert (images.std(axis=(1, 2)) > 8).all()
 

@@ -19,13 +19,12 @@ def room() -> Room:
     return draw_room("room-test-000", 4)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(16))
 def test_rooms_are_sound(seed: int) -> None:
     room = draw_room("room-test", seed)
-    x, y = room.half_size
     mesh = room.mesh
-    assert (np.abs(mesh.vertices[:, 0]) < x + 0.6).all()
-    assert (np.abs(mesh.vertices[:, 1]) < y + 0.6).all()
+    beyond = 25.0 if room.outdoors else np.array(room.half_size) + 0.6
+    assert (np.abs(mesh.vertices[:, :2]) < beyond).all()
     assert mesh.faces.max() < len(mesh.vertices)
     np.testing.assert_allclose(np.linalg.norm(mesh.normals, axis=1), 1, atol=1e-9)
     assert mesh.albedo.min() > 0
@@ -35,6 +34,38 @@ def test_rooms_are_sound(seed: int) -> None:
         inward = -light.centre if light.group == DAYLIGHT else np.array([0, 0, -1.0])
         assert light.normal[:2] @ inward[:2] > 0 or light.normal[2] < -0.99
     assert len(mesh.vertices) < 60_000
+
+
+def test_some_places_are_outdoors_and_many_rooms_show_pictures_of_people() -> None:
+    rooms = [draw_room("room-test", seed) for seed in range(120)]
+    assert 0.08 < np.mean([room.outdoors for room in rooms]) < 0.25
+    layers = [set(room.mesh.texture[:, 2].astype(int).tolist()) for room in rooms]
+    assert 0.3 < np.mean([bool(x & {Layer.STANDING, Layer.PORTRAIT}) for x in layers]) < 0.8
+    for room, used in zip(rooms, layers, strict=True):
+        assert (Layer.CLOUDS in used) == room.outdoors
+        if room.outdoors:  # nobody walks or flies into what stands around
+            solid = room.mesh.vertices[room.mesh.texture[:, 2] != Layer.FLOOR]
+            solid = solid[(solid[:, 2] > 0.1) & (solid[:, 2] < room.height)]
+            assert (np.abs(solid[:, :2]) > np.array(room.free)).any(axis=1).all()
+
+
+def test_pictures_of_people_show_people() -> None:
+    pytest.importorskip("moderngl", reason="synthetic flights need the extra 'sim'")
+    from gearshift.runtime.errors import MissingExtraError
+    from gearshift.sim.flights.portraits import portraits
+
+    try:
+        pictures = portraits(5)
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+    assert set(pictures) == {Layer.STANDING, Layer.PORTRAIT}
+    stack = texture_stack(1, 2, pictures)
+    for layer, picture in pictures.items():
+        assert picture.shape == (SIZE, SIZE)
+        assert np.isfinite(picture).all()
+        assert stack[layer].std() > 5  # a figure before its backdrop
+        assert (stack[layer] != texture_stack(1, 2)[layer]).any()
+    assert (portraits(5)[Layer.STANDING] != portraits(6)[Layer.STANDING]).any()
 
 
 def test_the_shell_faces_the_room(room: Room) -> None:

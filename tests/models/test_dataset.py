@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from gearshift.models.evaluating.dataset import load_dataset
+from gearshift.models.evaluating.dataset import NOMINAL_CAMERA, load_dataset
 from gearshift.runtime.errors import RecordingError
 from gearshift.runtime.recordings.recording import RecordingReader, RecordingWriter
 from gearshift.runtime.scoring.counted_frames import ANGLE_LIMIT
-from gearshift.runtime.types import Camera, Frame
+from gearshift.runtime.types import Camera, Frame, GroundTruth
 
 
 def test_arrays_are_what_the_recordings_say(flights: Path) -> None:
@@ -102,3 +104,40 @@ def test_flights_of_another_camera_are_an_error(tmp_path: Path, write_flights) -
             writer.write_frame(recorded.frame, recorded.truth)
     with pytest.raises(RecordingError, match="differ from the others"):
         load_dataset(folder)
+
+
+UNIT = Camera("board", 160, 96, 90.0, 90.0, 82.0, 45.0, (-0.1, 0.0, 0.0, 0.0, 0.0))
+NOMINAL = replace(UNIT, name="kind", fx=91.9, fy=91.9, cx=79.5, cy=47.5)
+
+
+def write_unit(path: Path, unit: Camera | None, nominal: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    truth = GroundTruth((2.0, 0.0, 0.0, 0.0), True, (80.0, 48.0), 28)
+    with RecordingWriter(path, camera=unit, attributes={NOMINAL_CAMERA: nominal}) as writer:
+        writer.write_frame(Frame(np.zeros((96, 160), np.uint8), 1, 0, path.name, unit), truth)
+
+
+def test_units_of_one_camera_are_one_set_of_that_camera(tmp_path: Path) -> None:
+    text = json.dumps(asdict(NOMINAL))
+    write_unit(tmp_path / "train" / "a.mcap", UNIT, text)
+    write_unit(tmp_path / "train" / "b.mcap", replace(UNIT, cx=77.0), text)
+    assert load_dataset(tmp_path / "train").camera == NOMINAL
+
+
+@pytest.mark.parametrize(
+    ("unit", "nominal", "message"),
+    [
+        (UNIT, "{", "is no camera"),
+        (UNIT, json.dumps({**asdict(NOMINAL), "fx": -1.0}), "is no camera"),
+        (replace(UNIT, fx=120.0), json.dumps(asdict(NOMINAL)), "is no unit of"),
+        (replace(UNIT, cx=99.0), json.dumps(asdict(NOMINAL)), "is no unit of"),
+        (replace(UNIT, distortion=()), json.dumps(asdict(NOMINAL)), "is no unit of"),
+        (None, json.dumps(asdict(NOMINAL)), "is no unit of"),
+    ],
+)
+def test_a_camera_that_is_no_unit_of_what_is_named_is_refused(
+    tmp_path: Path, unit: Camera | None, nominal: str, message: str
+) -> None:
+    write_unit(tmp_path / "train" / "a.mcap", unit, nominal)
+    with pytest.raises(RecordingError, match=message):
+        load_dataset(tmp_path / "train")

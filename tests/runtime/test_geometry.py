@@ -203,37 +203,29 @@ def test_the_same_pose_through_two_lenses(tmp_path_factory: pytest.TempPathFacto
     for package in ("cv2", "moderngl", "embreex"):
         pytest.importorskip(package, reason="synthetic flights need the extra 'sim'")
     from gearshift.runtime.errors import MissingExtraError
-    from gearshift.sim.flights import himax, rendering
+    from gearshift.sim.flights import rendering
     from gearshift.sim.flights.flight import FlightMaker, FlightPlan
     from gearshift.sim.flights.makehuman import data_folder
 
-    try:
-        data_folder()
-        maker = FlightMaker(cache := tmp_path_factory.mktemp("rooms"))
-    except (MissingExtraError, rendering.RenderingError) as error:
-        pytest.skip(str(error))
-    plan = FlightPlan("val", 9000, 2, 2)
-    lens = himax.Himax(np.random.default_rng(0))
-    drawn = [
-        (f, maker.renderer.draw(f.state.drone, f.state.attitude, f.posed))
-        for f in maker.frames(plan)
-    ]
-    maker.close()
     size = {"RENDER_WIDTH": RENDERED.width, "RENDER_HEIGHT": RENDERED.height}
-    with mock.patch.multiple(rendering, CAMERA=RENDERED, SUPERSAMPLING=1, **size):
-        maker = FlightMaker(cache)
-        wide = [
-            maker.renderer.draw(f.state.drone, f.state.attitude, f.posed)
-            for f in maker.frames(plan)
+    with mock.patch.multiple(rendering, RENDER_FOCAL=RENDERED.fx, **size):
+        try:
+            data_folder()
+            maker = FlightMaker(tmp_path_factory.mktemp("rooms"))
+        except (MissingExtraError, rendering.RenderingError) as error:
+            pytest.skip(str(error))
+        drawn = [
+            (f, maker.renderer.draw(f.state.drone, f.state.attitude, f.posed))
+            for f in maker.frames(FlightPlan("val", 9012, 2, 2))
         ]
         maker.close()
     engine = load_engine("M1.0")
     network = engine.network
     assert network.camera is not None
     view = network_view([network])
-    for (frame, own), radiance in zip(drawn, wide, strict=True):
+    for frame, radiance in drawn:
         assert frame.truth.visible
-        light = lens.distort(own).reshape(96, 2, 160, 2).mean(axis=(1, 3))
+        light = through(network.camera, radiance)
         exposure = 0.46 / float(light.mean())
         expected = engine.run(developed(light, exposure)).copy()
         for camera in (WEBCAM, FISHEYE):
