@@ -13,20 +13,26 @@ import numpy as np
 
 from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.types import Frame, GroundTruth, HeadGrid
-from gearshift.sim.flights.baking import BakedLight, Tracer, baked
-from gearshift.sim.flights.boards import NOMINAL, Board, draw_board
-from gearshift.sim.flights.gait import GaitStyle, bone_matrices, draw_style, joint_rotations, skin
-from gearshift.sim.flights.geometry import Float64, rotation_z, wrap
-from gearshift.sim.flights.himax import HEIGHT, WIDTH, Himax, project
-from gearshift.sim.flights.makehuman import BONES
+from gearshift.sim.flights.drawing.camera_units import NOMINAL, Board, draw_board
+from gearshift.sim.flights.drawing.himax import HEIGHT, WIDTH, Himax, project
+from gearshift.sim.flights.drawing.rendering import PosedFigure, Renderer, Scene
 from gearshift.sim.flights.motion import RATE, State, fly
-from gearshift.sim.flights.people import Body, Person, build_body, draw_person
-from gearshift.sim.flights.portraits import portraits
-from gearshift.sim.flights.quads import DAYLIGHT, GROUPS
-from gearshift.sim.flights.rendering import PosedFigure, Renderer, Scene
-from gearshift.sim.flights.rooms import Room, draw_room
-from gearshift.sim.flights.surfaces import texture_stack
-from gearshift.sim.flights.wardrobe import Figure, draw_outfit, dress
+from gearshift.sim.flights.people.gait import (
+    GaitStyle,
+    bone_matrices,
+    draw_style,
+    joint_rotations,
+    skin,
+)
+from gearshift.sim.flights.people.makehuman import BONES
+from gearshift.sim.flights.people.people import Body, Person, build_body, draw_person
+from gearshift.sim.flights.people.portraits import portraits
+from gearshift.sim.flights.people.wardrobe import Figure, draw_outfit, dress
+from gearshift.sim.flights.places.baking import BakedLight, Tracer, baked
+from gearshift.sim.flights.places.rooms import Room, draw_room
+from gearshift.sim.flights.shapes.geometry import Float64, rotation_z, wrap
+from gearshift.sim.flights.shapes.quads import DAYLIGHT, GROUPS
+from gearshift.sim.flights.shapes.surfaces import texture_stack
 
 _LOG = logging.getLogger(__name__)
 

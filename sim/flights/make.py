@@ -18,9 +18,9 @@ from gearshift.models.evaluating.dataset import NOMINAL_CAMERA
 from gearshift.runtime.errors import ConfigurationError, GearshiftError
 from gearshift.runtime.recordings.recording import RecordingReader, RecordingWriter
 from gearshift.runtime.types import POSE_COMPONENTS
-from gearshift.sim.flights.boards import NOMINAL
+from gearshift.sim.flights.drawing.camera_units import NOMINAL
+from gearshift.sim.flights.drawing.himax import CAMERA
 from gearshift.sim.flights.flight import FlightMaker, FlightPlan
-from gearshift.sim.flights.himax import CAMERA
 
 _LOG = logging.getLogger(__name__)
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gearshift.sim.flights.gait import Stride
-from gearshift.sim.flights.geometry import (
+from gearshift.sim.flights.people.gait import Stride
+from gearshift.sim.flights.places.rooms import Room
+from gearshift.sim.flights.shapes.geometry import (
     Float64,
     SmoothNoise,
     rotation_x,
@@ -19,7 +20,6 @@ from gearshift.sim.flights.geometry import (
     rotation_z,
     wrap,
 )
-from gearshift.sim.flights.rooms import Room
 
 RATE = 30
 """States per second."""

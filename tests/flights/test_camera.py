@@ -8,8 +8,8 @@ import pytest
 pytest.importorskip("cv2", reason="synthetic flights need the extra 'sim'")
 
 from gearshift.runtime.types import Camera
-from gearshift.sim.flights.boards import Board, draw_board
-from gearshift.sim.flights.himax import (
+from gearshift.sim.flights.drawing.camera_units import Board, draw_board
+from gearshift.sim.flights.drawing.himax import (
     CAMERA,
     HEIGHT,
     RENDER_FOCAL,

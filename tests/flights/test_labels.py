@@ -14,12 +14,12 @@ pytest.importorskip("embreex", reason="synthetic flights need the extra 'sim'")
 import cv2
 
 from gearshift.runtime.cameras.lens import fields_of_view
-from gearshift.sim.flights.boards import Board
+from gearshift.sim.flights.drawing.camera_units import Board
+from gearshift.sim.flights.drawing.himax import CAMERA, project
 from gearshift.sim.flights.flight import head_values, to_camera
-from gearshift.sim.flights.gait import Stride
-from gearshift.sim.flights.geometry import rotation_y, rotation_z
-from gearshift.sim.flights.himax import CAMERA, project
 from gearshift.sim.flights.motion import State
+from gearshift.sim.flights.people.gait import Stride
+from gearshift.sim.flights.shapes.geometry import rotation_y, rotation_z
 
 
 def state(heading: float, yaw: float, pitch: float = 0.0) -> State:

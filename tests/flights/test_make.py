@@ -17,11 +17,11 @@ from gearshift.runtime.cli import main
 from gearshift.runtime.errors import ConfigurationError, MissingExtraError
 from gearshift.runtime.recordings.recording import RecordingReader, RecordingWriter
 from gearshift.runtime.types import POSE_COMPONENTS
+from gearshift.sim.flights.drawing.himax import CAMERA
+from gearshift.sim.flights.drawing.rendering import RenderingError
 from gearshift.sim.flights.flight import FlightMaker, FlightPlan
-from gearshift.sim.flights.himax import CAMERA
 from gearshift.sim.flights.make import InterruptedFlightError, is_made, make_flight, make_flights
-from gearshift.sim.flights.makehuman import data_folder
-from gearshift.sim.flights.rendering import RenderingError
+from gearshift.sim.flights.people.makehuman import data_folder
 
 try:
     data_folder()

@@ -8,10 +8,10 @@ import pytest
 
 pytest.importorskip("cv2", reason="synthetic flights need the extra 'sim'")
 
-from gearshift.sim.flights.geometry import SmoothNoise, wrap
-from gearshift.sim.flights.himax import HEIGHT, WIDTH, project
+from gearshift.sim.flights.drawing.himax import HEIGHT, WIDTH, project
 from gearshift.sim.flights.motion import RATE, State, fly
-from gearshift.sim.flights.rooms import Room, draw_room
+from gearshift.sim.flights.places.rooms import Room, draw_room
+from gearshift.sim.flights.shapes.geometry import SmoothNoise, wrap
 
 
 @pytest.fixture(scope="module")

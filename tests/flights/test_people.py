@@ -7,7 +7,7 @@ pytest.importorskip("cv2", reason="synthetic flights need the extra 'sim'")
 pytest.importorskip("embreex", reason="synthetic flights need the extra 'sim'")
 
 from gearshift.runtime.errors import MissingExtraError
-from gearshift.sim.flights.gait import (
+from gearshift.sim.flights.people.gait import (
     GaitStyle,
     Stride,
     bone_matrices,
@@ -15,9 +15,9 @@ from gearshift.sim.flights.gait import (
     joint_rotations,
     skin,
 )
-from gearshift.sim.flights.makehuman import data_folder
-from gearshift.sim.flights.people import bone, build_body, draw_person
-from gearshift.sim.flights.wardrobe import Figure, draw_outfit, dress
+from gearshift.sim.flights.people.makehuman import data_folder
+from gearshift.sim.flights.people.people import bone, build_body, draw_person
+from gearshift.sim.flights.people.wardrobe import Figure, draw_outfit, dress
 
 try:
     data_folder()

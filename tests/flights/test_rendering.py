@@ -16,13 +16,13 @@ pytest.importorskip("moderngl", reason="synthetic flights need the extra 'sim'")
 
 from gearshift.runtime.errors import MissingExtraError
 from gearshift.runtime.types import HeadGrid
-from gearshift.sim.flights.baking import Tracer
-from gearshift.sim.flights.boards import NOMINAL
+from gearshift.sim.flights.drawing.camera_units import NOMINAL
+from gearshift.sim.flights.drawing.himax import CAMERA, HEIGHT, SUPERSAMPLING, WIDTH, Himax, project
+from gearshift.sim.flights.drawing.rendering import RenderingError
 from gearshift.sim.flights.flight import FlightFrame, FlightMaker, FlightPlan, to_camera
-from gearshift.sim.flights.geometry import rotation_z
-from gearshift.sim.flights.himax import CAMERA, HEIGHT, SUPERSAMPLING, WIDTH, Himax, project
-from gearshift.sim.flights.makehuman import data_folder
-from gearshift.sim.flights.rendering import RenderingError
+from gearshift.sim.flights.people.makehuman import data_folder
+from gearshift.sim.flights.places.baking import Tracer
+from gearshift.sim.flights.shapes.geometry import rotation_z
 
 try:
     data_folder()

@@ -8,10 +8,10 @@ import pytest
 pytest.importorskip("cv2", reason="synthetic flights need the extra 'sim'")
 pytest.importorskip("embreex", reason="synthetic flights need the extra 'sim'")
 
-from gearshift.sim.flights.baking import bake, baked
-from gearshift.sim.flights.quads import DAYLIGHT
-from gearshift.sim.flights.rooms import Room, draw_room
-from gearshift.sim.flights.surfaces import SIZE, Layer, texture_stack
+from gearshift.sim.flights.places.baking import bake, baked
+from gearshift.sim.flights.places.rooms import Room, draw_room
+from gearshift.sim.flights.shapes.quads import DAYLIGHT
+from gearshift.sim.flights.shapes.surfaces import SIZE, Layer, texture_stack
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_some_places_are_outdoors_and_many_rooms_show_pictures_of_people() -> No
 def test_pictures_of_people_show_people() -> None:
     pytest.importorskip("moderngl", reason="synthetic flights need the extra 'sim'")
     from gearshift.runtime.errors import MissingExtraError
-    from gearshift.sim.flights.portraits import portraits
+    from gearshift.sim.flights.people.portraits import portraits
 
     try:
         pictures = portraits(5)

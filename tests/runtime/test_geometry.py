@@ -203,9 +203,9 @@ def test_the_same_pose_through_two_lenses(tmp_path_factory: pytest.TempPathFacto
     for package in ("cv2", "moderngl", "embreex"):
         pytest.importorskip(package, reason="synthetic flights need the extra 'sim'")
     from gearshift.runtime.errors import MissingExtraError
-    from gearshift.sim.flights import rendering
+    from gearshift.sim.flights.drawing import rendering
     from gearshift.sim.flights.flight import FlightMaker, FlightPlan
-    from gearshift.sim.flights.makehuman import data_folder
+    from gearshift.sim.flights.people.makehuman import data_folder
 
     size = {"RENDER_WIDTH": RENDERED.width, "RENDER_HEIGHT": RENDERED.height}
     with mock.patch.multiple(rendering, RENDER_FOCAL=RENDERED.fx, **size):

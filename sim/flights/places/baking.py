@@ -16,9 +16,9 @@ import numpy as np
 from embreex import rtcore_scene
 from embreex.mesh_construction import TriangleMesh
 
-from gearshift.sim.flights.geometry import Float32, Float64
-from gearshift.sim.flights.quads import GROUPS, Mesh
-from gearshift.sim.flights.rooms import Room
+from gearshift.sim.flights.places.rooms import Room
+from gearshift.sim.flights.shapes.geometry import Float32, Float64
+from gearshift.sim.flights.shapes.quads import GROUPS, Mesh
 
 BAKE_VERSION = 1
 """Raise when baking changes: part of the key of cached rooms, beside what it reads."""

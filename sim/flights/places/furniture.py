@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gearshift.sim.flights.distractors import (
+from gearshift.sim.flights.places.distractors import (
     coat_on_chair,
     coat_stand,
     picture_of_a_person,
     screen,
 )
-from gearshift.sim.flights.fittings import (
+from gearshift.sim.flights.places.fittings import (
     HalfSize,
     floor_cables,
     reflectance,
@@ -20,8 +20,8 @@ from gearshift.sim.flights.fittings import (
     wall_items,
     window_band,
 )
-from gearshift.sim.flights.quads import Builder, Light
-from gearshift.sim.flights.surfaces import Layer
+from gearshift.sim.flights.shapes.quads import Builder, Light
+from gearshift.sim.flights.shapes.surfaces import Layer
 
 
 def furnish(b: Builder, half: HalfSize, height: float) -> list[Light]:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gearshift.sim.flights.geometry import (
+from gearshift.sim.flights.people.makehuman import base_mesh
+from gearshift.sim.flights.people.people import bone
+from gearshift.sim.flights.shapes.geometry import (
     Float32,
     Float64,
     rotation_about,
@@ -19,8 +21,6 @@ from gearshift.sim.flights.geometry import (
     rotation_y,
     rotation_z,
 )
-from gearshift.sim.flights.makehuman import base_mesh
-from gearshift.sim.flights.people import bone
 
 # Degrees at 0, 10, ... 100 % of the stride, heel strike at 0; flexion positive.
 _HIP = np.radians([30, 24, 15, 5, -4, -10, -6, 10, 26, 33, 30])

@@ -7,11 +7,17 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from gearshift.sim.flights.baking import BakedLight, Tracer
-from gearshift.sim.flights.gait import Stride, bone_matrices, draw_style, joint_rotations, skin
-from gearshift.sim.flights.geometry import Float32, Float64
-from gearshift.sim.flights.quads import GROUPS, Light
-from gearshift.sim.flights.wardrobe import Figure
+from gearshift.sim.flights.people.gait import (
+    Stride,
+    bone_matrices,
+    draw_style,
+    joint_rotations,
+    skin,
+)
+from gearshift.sim.flights.people.wardrobe import Figure
+from gearshift.sim.flights.places.baking import BakedLight, Tracer
+from gearshift.sim.flights.shapes.geometry import Float32, Float64
+from gearshift.sim.flights.shapes.quads import GROUPS, Light
 
 SHADOW_CELLS = 128
 SHADOW_SIDE = 4.5

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gearshift.runtime.types import Camera
-from gearshift.sim.flights.geometry import Float64, rotation_x, rotation_y, rotation_z
-from gearshift.sim.flights.himax import CAMERA
+from gearshift.sim.flights.drawing.himax import CAMERA
+from gearshift.sim.flights.shapes.geometry import Float64, rotation_x, rotation_y, rotation_z
 
 _FOCAL_SPREAD = 0.03
 _CENTRE_SPREAD = 4.0

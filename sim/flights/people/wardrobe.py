@@ -10,7 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gearshift.sim.flights.geometry import (
+from gearshift.sim.flights.people.hair import add_hair
+from gearshift.sim.flights.people.parts import MeshParts, ellipsoid, ring
+from gearshift.sim.flights.people.people import Body, Person, bone
+from gearshift.sim.flights.shapes.geometry import (
     Float32,
     Float64,
     Int32,
@@ -20,10 +23,7 @@ from gearshift.sim.flights.geometry import (
     smoothstep,
     vertex_normals,
 )
-from gearshift.sim.flights.hair import add_hair
-from gearshift.sim.flights.parts import MeshParts, ellipsoid, ring
-from gearshift.sim.flights.people import Body, Person, bone
-from gearshift.sim.flights.surfaces import Layer
+from gearshift.sim.flights.shapes.surfaces import Layer
 
 _TOPS = ("tshirt", "shirt", "sweater", "jacket", "hoodie", "tank", "coat")
 _TOP_SHARES = (0.34, 0.19, 0.14, 0.11, 0.14, 0.04, 0.04)

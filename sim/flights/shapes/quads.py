@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gearshift.sim.flights.geometry import Float64, Int32, vertex_normals
-from gearshift.sim.flights.surfaces import Layer
+from gearshift.sim.flights.shapes.geometry import Float64, Int32, vertex_normals
+from gearshift.sim.flights.shapes.surfaces import Layer
 
 GROUPS = 4
 """Light groups whose powers vary between flights: three of lamps, the last is daylight."""

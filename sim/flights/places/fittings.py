@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from gearshift.sim.flights.geometry import Float64
-from gearshift.sim.flights.quads import DAYLIGHT, Builder, Light
-from gearshift.sim.flights.surfaces import Layer
+from gearshift.sim.flights.shapes.geometry import Float64
+from gearshift.sim.flights.shapes.quads import DAYLIGHT, Builder, Light
+from gearshift.sim.flights.shapes.surfaces import Layer
 
 HalfSize = tuple[float, float]
 """Half extents of a room in x and y [m]."""

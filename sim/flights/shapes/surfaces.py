@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gearshift.sim.flights.geometry import Float32
+from gearshift.sim.flights.shapes.geometry import Float32
 
 SIZE = 256
 

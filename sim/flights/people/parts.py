@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gearshift.sim.flights.geometry import Float64, Int32
-from gearshift.sim.flights.makehuman import BONES
+from gearshift.sim.flights.people.makehuman import BONES
+from gearshift.sim.flights.shapes.geometry import Float64, Int32
 
 Shape = tuple[Float64, Int32]
 

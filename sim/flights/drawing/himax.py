@@ -15,7 +15,7 @@ import numpy as np
 
 from gearshift.runtime.cameras.lens import pixels_of_rays, rays_of_pixels, widest_radius
 from gearshift.runtime.types import Camera, Image
-from gearshift.sim.flights.geometry import Float32, Float64
+from gearshift.sim.flights.shapes.geometry import Float32, Float64
 
 WIDTH, HEIGHT = 160, 96
 _FOCAL = 91.9

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gearshift.sim.flights.fittings import hang_lights, shell
-from gearshift.sim.flights.furniture import furnish
-from gearshift.sim.flights.quads import Builder, Light, Mesh
-from gearshift.sim.flights.yards import lay_out
+from gearshift.sim.flights.places.fittings import hang_lights, shell
+from gearshift.sim.flights.places.furniture import furnish
+from gearshift.sim.flights.places.yards import lay_out
+from gearshift.sim.flights.shapes.quads import Builder, Light, Mesh
 
 _OUTDOORS_SHARE = 0.15
 

@@ -11,11 +11,17 @@ import functools
 import cv2
 import numpy as np
 
-from gearshift.sim.flights.gait import Stride, bone_matrices, draw_style, joint_rotations, skin
-from gearshift.sim.flights.geometry import Float32, rotation_z
-from gearshift.sim.flights.people import build_body, draw_person
-from gearshift.sim.flights.surfaces import SIZE, Layer, cloud
-from gearshift.sim.flights.wardrobe import Figure, draw_outfit, dress
+from gearshift.sim.flights.people.gait import (
+    Stride,
+    bone_matrices,
+    draw_style,
+    joint_rotations,
+    skin,
+)
+from gearshift.sim.flights.people.people import build_body, draw_person
+from gearshift.sim.flights.people.wardrobe import Figure, draw_outfit, dress
+from gearshift.sim.flights.shapes.geometry import Float32, rotation_z
+from gearshift.sim.flights.shapes.surfaces import SIZE, Layer, cloud
 
 _SAMPLES = 24
 _PAPER = 0.4

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from gearshift.sim.flights.geometry import Float64, lattice_noise, smoothstep
-from gearshift.sim.flights.makehuman import BONES
-from gearshift.sim.flights.parts import MeshParts, ellipsoid, sheet_faces
-from gearshift.sim.flights.people import Body, Person, bone
-from gearshift.sim.flights.surfaces import Layer
+from gearshift.sim.flights.people.makehuman import BONES
+from gearshift.sim.flights.people.parts import MeshParts, ellipsoid, sheet_faces
+from gearshift.sim.flights.people.people import Body, Person, bone
+from gearshift.sim.flights.shapes.geometry import Float64, lattice_noise, smoothstep
+from gearshift.sim.flights.shapes.surfaces import Layer
 
 # Thickness [m] of the hair at the crown and at the sides, by style.
 _THICKNESS = {

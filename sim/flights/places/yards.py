@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from gearshift.sim.flights.distractors import picture_of_a_person
-from gearshift.sim.flights.fittings import HalfSize, reflectance
-from gearshift.sim.flights.geometry import rotation_z
-from gearshift.sim.flights.parts import ellipsoid
-from gearshift.sim.flights.quads import Builder, Light
-from gearshift.sim.flights.surfaces import Layer
+from gearshift.sim.flights.people.parts import ellipsoid
+from gearshift.sim.flights.places.distractors import picture_of_a_person
+from gearshift.sim.flights.places.fittings import HalfSize, reflectance
+from gearshift.sim.flights.shapes.geometry import rotation_z
+from gearshift.sim.flights.shapes.quads import Builder, Light
+from gearshift.sim.flights.shapes.surfaces import Layer
 
 SKY_HEIGHT = 14.0
 _SKY_RADIANCE = 0.12

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from gearshift.sim.flights.fittings import reflectance
-from gearshift.sim.flights.geometry import Float64, rotation_z
-from gearshift.sim.flights.parts import ellipsoid
-from gearshift.sim.flights.quads import Builder
-from gearshift.sim.flights.surfaces import Layer
+from gearshift.sim.flights.people.parts import ellipsoid
+from gearshift.sim.flights.places.fittings import reflectance
+from gearshift.sim.flights.shapes.geometry import Float64, rotation_z
+from gearshift.sim.flights.shapes.quads import Builder
+from gearshift.sim.flights.shapes.surfaces import Layer
 
 _PAPER = 0.4
 

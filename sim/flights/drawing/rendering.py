@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.runtime.errors import GearshiftError
-from gearshift.sim.flights import shading
-from gearshift.sim.flights.baking import BakedLight
-from gearshift.sim.flights.figure_light import (
+from gearshift.sim.flights.drawing import shading
+from gearshift.sim.flights.drawing.figure_light import (
     CUBE_HEIGHTS,
     SHADOW_CELLS,
     SHADOW_SIDE,
@@ -21,12 +20,13 @@ from gearshift.sim.flights.figure_light import (
     floor_shadow,
     open_sky,
 )
-from gearshift.sim.flights.geometry import Float32, Float64, Int32
-from gearshift.sim.flights.himax import RENDER_FOCAL, RENDER_HEIGHT, RENDER_WIDTH
-from gearshift.sim.flights.quads import CONSTANT, GROUPS
-from gearshift.sim.flights.rooms import Room
-from gearshift.sim.flights.surfaces import Layer
-from gearshift.sim.flights.wardrobe import Figure
+from gearshift.sim.flights.drawing.himax import RENDER_FOCAL, RENDER_HEIGHT, RENDER_WIDTH
+from gearshift.sim.flights.people.wardrobe import Figure
+from gearshift.sim.flights.places.baking import BakedLight
+from gearshift.sim.flights.places.rooms import Room
+from gearshift.sim.flights.shapes.geometry import Float32, Float64, Int32
+from gearshift.sim.flights.shapes.quads import CONSTANT, GROUPS
+from gearshift.sim.flights.shapes.surfaces import Layer
 
 _Owned = moderngl.Buffer | moderngl.Texture | moderngl.TextureArray | moderngl.VertexArray
 

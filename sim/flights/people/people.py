@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gearshift.sim.flights.geometry import Float64, Int32
-from gearshift.sim.flights.makehuman import (
+from gearshift.sim.flights.people.makehuman import (
     BODY,
     BONES,
     LEFT_EYE,
@@ -20,6 +19,7 @@ from gearshift.sim.flights.makehuman import (
     detail_targets,
     target_rows,
 )
+from gearshift.sim.flights.shapes.geometry import Float64, Int32
 
 HAIR_STYLES = (
     "buzz",

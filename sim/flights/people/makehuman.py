@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from gearshift.runtime.errors import MissingExtraError
-from gearshift.sim.flights.geometry import Float64, Int32
+from gearshift.sim.flights.shapes.geometry import Float64, Int32
 
 BODY = slice(0, 13380)
 LEFT_EYE = slice(14598, 14670)

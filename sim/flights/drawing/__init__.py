@@ -1,0 +1,1 @@
+"""From a place and a person to the frame of a camera."""

@@ -1,0 +1,1 @@
+"""People: bodies, gait, hair, clothes, and portraits of them."""

@@ -1,0 +1,1 @@
+"""Places: rooms and yards with what stands in them, and their light."""
