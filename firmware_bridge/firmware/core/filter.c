@@ -1,7 +1,7 @@
-#include "filter.h"
+#include "gearshift/filter.h"
 
+#include "gearshift/history.h"
 #include "gearshift/portable.h"
-#include "history.h"
 
 #define MINIMUM_STEP_S 1e-3f
 

@@ -1,4 +1,4 @@
-#include "history.h"
+#include "gearshift/history.h"
 
 #include "gearshift/portable.h"
 

@@ -1,10 +1,8 @@
 /* The adaptive loop; runtime/scheduling/scheduler.py is its twin and tests hold them equal. */
 #include "gearshift/scheduler.h"
 
-#include "filter.h"
-#include "gearshift/portable.h"
-#include "history.h"
 #include "difficulty.h"
+#include "gearshift/portable.h"
 
 #define FOLLOWS 0.125      /* share of a new run in what large is expected to take */
 #define FADES (63.0 / 64.0) /* while large is skipped, or one slow run would lock it out for good */

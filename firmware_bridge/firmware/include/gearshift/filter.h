@@ -1,8 +1,20 @@
-/* The filter over time: the formulas of runtime/decide/filters.py, for one flight. */
-#ifndef GEARSHIFT_CORE_FILTER_H
-#define GEARSHIFT_CORE_FILTER_H
+/* The filter over time: the formulas of runtime/filters.py, for one flight. */
+#ifndef GEARSHIFT_FILTER_H
+#define GEARSHIFT_FILTER_H
 
-#include "gearshift/scheduler.h"
+#include <stdint.h>
+
+#include "gearshift/configuration.h"
+
+/* State of the filter over time (runtime/filters.py). */
+typedef struct gs_filter {
+    uint8_t started, bias_known, moves;
+    uint32_t since_large;
+    int64_t time;
+    float value[GS_MAX_COMPONENTS];
+    float velocity[GS_MAX_COMPONENTS];
+    float bias[GS_MAX_COMPONENTS];
+} gs_filter;
 
 /* Forget everything. */
 void gs_filter_reset(gs_filter *filter, const gs_configuration *configuration);

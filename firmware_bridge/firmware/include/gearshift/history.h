@@ -1,8 +1,22 @@
-/* What a flight remembers between frames; the rules are those of runtime/decide/history.py. */
-#ifndef GEARSHIFT_CORE_HISTORY_H
-#define GEARSHIFT_CORE_HISTORY_H
+/* What a flight remembers between frames; the rules are those of runtime/history.py's
+ * FlightHistory. */
+#ifndef GEARSHIFT_HISTORY_H
+#define GEARSHIFT_HISTORY_H
 
-#include "gearshift/scheduler.h"
+#include <stdint.h>
+
+#include "gearshift/configuration.h"
+
+typedef struct gs_history {
+    uint32_t index;
+    uint32_t frames_since_large; /* meaningful once large_known */
+    uint8_t accepted_known, large_known, has_previous;
+    int64_t accepted_time, large_time;
+    float interval;
+    float accepted[GS_MAX_COMPONENTS];
+    float previous[GS_MAX_COMPONENTS];
+    float small_at_large[GS_MAX_COMPONENTS];
+} gs_history;
 
 /* Seconds from `before` to `now`: float32(nanoseconds) * float32(1e-9). */
 float gs_elapsed_s(int64_t now, int64_t before);
