@@ -16,7 +16,7 @@ void gs_board_start(gs_board *board, uint32_t boot)
     gs_session_init(&board->session, boot);
     gs_cobs_decoder_init(&board->decoder, board->frame, sizeof board->frame);
     gs_board_forget_work(board);
-    board->scheduler.configured = 0;
+    board->scheduler.configured = false;
     board->tables_active = 0;
     board->any_processed = false;
     board->last_frame = 0;

@@ -149,8 +149,9 @@ static bool run_stream(gs_board *board)
         .session = board->session.number,
     };
     gs_board_send(board, &header, work, bytes);
-    if (!stream->endless && --stream->left == 0) {
-        stream->on = false;
+    if (!stream->endless) {
+        stream->left--;
+        stream->on = stream->left != 0;
     }
     return true;
 }

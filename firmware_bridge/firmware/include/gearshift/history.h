@@ -3,6 +3,7 @@
 #ifndef GEARSHIFT_HISTORY_H
 #define GEARSHIFT_HISTORY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "gearshift/configuration.h"
@@ -10,7 +11,7 @@
 typedef struct gs_history {
     uint32_t index;
     uint32_t frames_since_large; /* meaningful once large_known */
-    uint8_t accepted_known, large_known, has_previous;
+    bool accepted_known, large_known, has_previous;
     int64_t accepted_time, large_time;
     float interval;
     float accepted[GS_MAX_COMPONENTS];
@@ -27,7 +28,7 @@ void gs_history_reset(gs_history *history, uint32_t n);
 /* Take in a frame whose output `values` was accepted. small: read where both networks gave a valid
  * output. */
 void gs_history_update(gs_history *history, uint32_t n, float max_gap_s, int64_t time_ns,
-                       const float *values, int answered_large, const float *small, int both_ran);
+                       const float *values, bool answered_large, const float *small, bool both_ran);
 
 /* Take in a frame that brought no new output: it was held or lost. */
 void gs_history_skip(gs_history *history);

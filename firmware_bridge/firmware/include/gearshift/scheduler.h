@@ -5,6 +5,7 @@
 #ifndef GEARSHIFT_SCHEDULER_H
 #define GEARSHIFT_SCHEDULER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -45,7 +46,7 @@ typedef struct gs_estimate {
  * network said, be it usable (ok) or not. */
 typedef struct gs_stage {
     gs_engine engine;
-    uint8_t ran, ok, output_valid;
+    bool ran, ok, output_valid;
     int64_t time_ns;
     uint64_t instructions;
     float output[GS_MAX_OUTPUTS];
@@ -53,7 +54,7 @@ typedef struct gs_stage {
 
 /* Private to the scheduler but for `stages`, whose outputs may be read after a frame (by role). */
 typedef struct gs_scheduler {
-    uint8_t configured;
+    bool configured;
     gs_configuration configuration;
     const gs_policy *policy;
     gs_clock clock;
