@@ -136,7 +136,7 @@ static uint64_t magnitude(int64_t value)
 }
 
 /* Whether no sum can leave int32 and no requantisation int64, whatever the activations are
- * (IntegerLayer.accumulator_bound and requantisation_bound of runtime/integer_network.py). */
+ * (IntegerLayer.accumulator_bound and requantisation_bound of runtime/engines/integer_network.py). */
 static bool is_safe(const gs_layer *layer)
 {
     if (layer->kind == GS_LAYER_POOL) {

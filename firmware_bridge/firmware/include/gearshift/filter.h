@@ -1,4 +1,4 @@
-/* The filter over time: the formulas of runtime/filters.py, for one flight. */
+/* The filter over time: the formulas of runtime/decide/filters.py, for one flight. */
 #ifndef GEARSHIFT_FILTER_H
 #define GEARSHIFT_FILTER_H
 
@@ -7,7 +7,7 @@
 
 #include "gearshift/configuration.h"
 
-/* State of the filter over time (runtime/filters.py). */
+/* State of the filter over time (runtime/decide/filters.py). */
 typedef struct gs_filter {
     bool started, bias_known, moves;
     uint32_t since_large;

@@ -1,4 +1,4 @@
-/* What a flight remembers between frames; the rules are those of runtime/history.py's
+/* What a flight remembers between frames; the rules are those of runtime/decide/history.py's
  * FlightHistory. */
 #ifndef GEARSHIFT_HISTORY_H
 #define GEARSHIFT_HISTORY_H

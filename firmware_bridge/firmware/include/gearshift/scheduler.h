@@ -1,6 +1,6 @@
 /* The adaptive loop: one frame in, one estimate out, and why it came from where it came from.
  *
- * It is runtime/scheduler.py in C: selection, combination, filter and override make the same choices
+ * It is runtime/scheduling/scheduler.py in C: selection, combination, filter and override make the same choices
  * and publish the same float32 values, bit for bit, as long as the clocks agree. */
 #ifndef GEARSHIFT_SCHEDULER_H
 #define GEARSHIFT_SCHEDULER_H
