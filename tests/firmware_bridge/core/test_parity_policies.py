@@ -308,6 +308,50 @@ def test_every_policy_chooses_both_ways(core: Any, policy: str) -> None:
         assert reasons & {Reason.HARD, Reason.FIRST_FRAME}
 
 
+@pytest.mark.parametrize("filter_name", [name for name in FILTERS if name != "none"])
+@pytest.mark.parametrize("table", ["beta_large", "beta_small"])
+@pytest.mark.parametrize("place", [0, 5, 6, 11])
+@pytest.mark.parametrize("gain", [0.25, -0.25])
+def test_one_gain_is_enough_for_a_velocity(
+    core: Any, filter_name: str, table: str, place: int, gain: float
+) -> None:
+    """Wherever it stands in a table of four rows and three components, whatever its sign."""
+    n, rows = 3, 4
+    gains = np.zeros(rows * n)
+    gains[place] = gain
+    zero = tuple(np.zeros(rows * n).tolist())
+    betas = {"beta_large": zero, "beta_small": zero} | {table: tuple(gains.tolist())}
+    calibration = dataclasses.replace(
+        Calibration.from_components(tuple(Component(f"c{i}", "m", i == 2) for i in range(n))),
+        parameters={f"{filter_name}.{name}": values for name, values in betas.items()},
+    )
+    nothing = [np.zeros(FRAMES, np.int64) for _ in ROLES]
+    case = Case(
+        script=Script.random(FRAMES, 5, n),
+        calibration=calibration,
+        policy="every",
+        options=PolicyOptions(),
+        thresholds=np.array([5.0] + [np.nan] * FRAMES, np.float32),
+        combination=Combination.LARGE,
+        filter_name=filter_name,
+        deadline_ns=None,
+        failing=[zeros.astype(np.uint8) for zeros in nothing],
+        durations=nothing,
+        tick=0,
+        reset_at=FRAMES,
+    )
+    check_same(core, case)
+    still = dataclasses.replace(
+        calibration, parameters={f"{filter_name}.{name}": zero for name in betas}
+    )
+    values, without = (
+        np.array([estimate.values for estimate in fly_python(flown)])
+        for flown in (case, dataclasses.replace(case, calibration=still))
+    )
+    used = table == "beta_small" or place >= 9  # large comes late: it finds the last row
+    assert np.array_equal(values, without) == (not used), "the gain is not what is tested"
+
+
 def test_the_numbers_of_the_codes_are_those_of_python(core: Any) -> None:
     """What goes over the wire as a number; a portable policy that the firmware lacks fails here."""
     assert [core.policy_name(code) for code in range(len(POLICIES))] == list(POLICIES)
