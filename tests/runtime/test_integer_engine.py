@@ -128,7 +128,7 @@ def test_every_layer_is_exact(network: IntegerNetwork, seed: int) -> None:
 
 
 def wide_network(weight: int, kappa: int = 1 << 12) -> IntegerNetwork:
-    """600 equal weights per output: the sums reach 600 * 255 * |weight|."""
+    """800 equal weights per output: the sums reach 800 * 255 * |weight|."""
     conv = Geometry(IntegerKind.CONV, 1, 30, 20, 2, 1)
     middle = Geometry(IntegerKind.CONV, 2, 30, 20, 3, 20, 20, 0)
     head = Geometry(IntegerKind.FULLY_CONNECTED, 3, 1, 1, 1)
@@ -154,18 +154,30 @@ def wide_network(weight: int, kappa: int = 1 << 12) -> IntegerNetwork:
     return IntegerNetwork(description, layers, np.ones(1))
 
 
-@pytest.mark.parametrize(("weight", "kappa"), [(79, 31), (83, 31), (127, 31), (83, 1 << 35)])
+@pytest.mark.parametrize(("weight", "kappa"), [(79, 1), (83, 1), (127, 1), (83, (1 << 35) + 1)])
 def test_sums_beyond_a_float32_mantissa_are_exact(weight: int, kappa: int) -> None:
-    network = wide_network(weight, kappa)
-    wide = network.layers[1]
-    assert wide.accumulator_bound == 800 * 255 * weight
-    assert (wide.accumulator_bound <= 1 << 24) == (weight < 83)
-    assert (wide.requantisation_bound <= 1 << 53) == (kappa == 31)
-    for seed in range(3):
-        image = any_image(network, seed) | np.uint8(192)
-        np.testing.assert_array_equal(
-            layer_outputs(network, image)[1], reference(network, image)[1]
-        )
+    """The last bit of an odd sum shows in the output: nothing is shifted out or clipped."""
+    network = wide_network(weight)
+    image = np.full((30, 20), 255, np.uint8)
+    image[0, 0] = 64  # 127 and 126 behind the first layer, which makes the sum odd
+    total = weight * int(reference(network, image)[0][:20].sum())
+    assert total % 2 == 1
+    assert (total < 1 << 24) == (weight < 83)
+    assert (int(np.float32(total)) == total) == (weight < 83)
+    first, wide, head = network.layers
+    exact = convolution_layer(
+        "wide",
+        replace(wide.geometry, shift=0),
+        wide.weight,
+        np.full(3, kappa, np.int64),
+        np.arange(127, 130) - kappa * total,
+    )
+    assert exact.accumulator_bound == 800 * 255 * weight
+    assert (exact.accumulator_bound <= 1 << 24) == (weight < 83)
+    assert (exact.requantisation_bound <= 1 << 53) == (kappa == 1)
+    network = replace(network, layers=(first, exact, head))
+    assert layer_outputs(network, image)[1].reshape(-1).tolist() == [127, 128, 129]
+    assert reference(network, image)[1].reshape(-1).tolist() == [127, 128, 129]
 
 
 def test_a_pooled_negative_kappa_is_not_pooled_first() -> None:

@@ -103,7 +103,7 @@ uint32_t gs_answer_hello(const gs_board *board, uint32_t nonce, uint8_t *at)
 uint32_t gs_answer_status_report(const gs_board *board, uint8_t *at)
 {
     const gs_scheduler *scheduler = &board->scheduler;
-    const bool configured = scheduler->configured != 0;
+    const bool configured = scheduler->configured;
     uint32_t largest = 0;
     for (uint32_t i = 0; i < board->bundle.count; i++) {
         const uint32_t needed =
@@ -207,7 +207,7 @@ uint32_t gs_answer_estimate(const gs_board *board, uint64_t capture_time_ns, uin
     put_floats(&out, estimate->values, estimate->components);
     put_floats(&out, estimate->deviation, estimate->components);
     for (uint32_t role = 0; role < 3; role++) {
-        if (valid >> role & 1u) {
+        if ((valid >> role & 1u) != 0) {
             const gs_stage *stage = &scheduler->stages[role];
             put_floats(&out, stage->output, stage->engine.outputs);
         }

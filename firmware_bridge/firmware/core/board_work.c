@@ -1,7 +1,9 @@
-/* Commands that run networks, and the stream: one piece of work for every poll. */
+#include "board_work.h"
+
 #include <stddef.h>
 
-#include "board_parts.h"
+#include "board_line.h"
+#include "board_slots.h"
 
 static uint32_t frame_bytes(const gs_board *board, uint8_t type, uint8_t network)
 {
@@ -147,8 +149,9 @@ static bool run_stream(gs_board *board)
         .session = board->session.number,
     };
     gs_board_send(board, &header, work, bytes);
-    if (!stream->endless && --stream->left == 0) {
-        stream->on = false;
+    if (!stream->endless) {
+        stream->left--;
+        stream->on = stream->left != 0;
     }
     return true;
 }

@@ -8,19 +8,19 @@
 #define CONFIGURATION_MAGIC 0x31435347u /* "GSC1" */
 #define NO_NETWORK 255u
 
-static int is_finite(float value)
+static bool is_finite(float value)
 {
     return gs_absolute(value) < GS_INFINITY;
 }
 
-static int all_finite(const gs_table_f32 *values, uint32_t count)
+static bool all_finite(const gs_table_f32 *values, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
         if (!is_finite(values[i])) {
-            return 0;
+            return false;
         }
     }
-    return 1;
+    return true;
 }
 
 static const gs_table_f32 *take(const gs_table_f32 **cursor, uint32_t count)
@@ -36,7 +36,7 @@ static gs_status read_gains(const uint8_t *bytes, const gs_table_f32 **cursor,
     gs_gains *gains = &configuration->gains;
     gs_gain_table *tables[5] = {&gains->alpha_large, &gains->alpha_small, &gains->beta_large,
                                 &gains->beta_small, &gains->gamma};
-    int filters = configuration->filter != GS_FILTER_NONE;
+    bool filters = configuration->filter != GS_FILTER_NONE;
     for (uint32_t i = 0; i < 5; i++) {
         uint32_t rows = gs_load_u16(bytes + 52 + 2 * i);
         if ((rows > 0) != filters) {

@@ -2,7 +2,9 @@
 #ifndef GEARSHIFT_CORE_DIFFICULTY_H
 #define GEARSHIFT_CORE_DIFFICULTY_H
 
-#include "gearshift/scheduler.h"
+#include <stdint.h>
+
+#include "gearshift/history.h"
 
 /* What a signal may read beside the history. probe: output of the probe. The times are +inf before
  * what they count from; frames_since_large counts this frame. */

@@ -1,18 +1,18 @@
-#include "filter.h"
+#include "gearshift/filter.h"
 
+#include "gearshift/history.h"
 #include "gearshift/portable.h"
-#include "history.h"
 
 #define MINIMUM_STEP_S 1e-3f
 
-static int any(const gs_gain_table *table, uint32_t n)
+static bool any(const gs_gain_table *table, uint32_t n)
 {
     for (uint32_t i = 0; i < table->rows * n; i++) {
         if (table->values[i] != 0.0f) {
-            return 1;
+            return true;
         }
     }
-    return 0;
+    return false;
 }
 
 void gs_filter_reset(gs_filter *filter, const gs_configuration *configuration)
@@ -21,7 +21,7 @@ void gs_filter_reset(gs_filter *filter, const gs_configuration *configuration)
     uint32_t n = configuration->components;
     *filter = (gs_filter){
         /* Without a beta the velocity stays 0 and need not be computed. */
-        .moves = (uint8_t)(any(&gains->beta_large, n) || any(&gains->beta_small, n)),
+        .moves = any(&gains->beta_large, n) || any(&gains->beta_small, n),
     };
     for (uint32_t i = 0; i < n; i++) {
         filter->value[i] = GS_NAN;
@@ -41,7 +41,7 @@ static float wrapped(float value, uint32_t component, uint32_t angular)
 
 static void restart(gs_filter *filter, const gs_configuration *configuration, const float *accepted)
 {
-    filter->bias_known = 0;
+    filter->bias_known = false;
     for (uint32_t i = 0; i < configuration->components; i++) {
         filter->bias[i] = 0.0f;
         filter->velocity[i] = 0.0f;
@@ -50,7 +50,7 @@ static void restart(gs_filter *filter, const gs_configuration *configuration, co
 }
 
 static void correct(gs_filter *filter, const gs_configuration *configuration, float step,
-                    const float *accepted, const float *small, int large_ran)
+                    const float *accepted, const float *small, bool large_ran)
 {
     const gs_gains *gains = &configuration->gains;
     uint32_t n = configuration->components, angular = configuration->angular;
@@ -90,12 +90,12 @@ static void rebias(gs_filter *filter, const gs_configuration *configuration, con
         }
         filter->bias[i] = wrapped(filter->bias[i] + offset, i, angular);
     }
-    filter->bias_known = 1;
+    filter->bias_known = true;
 }
 
 void gs_filter_update(gs_filter *filter, const gs_configuration *configuration, int64_t time_ns,
-                      const float *accepted, const float *small, const float *large, int small_ran,
-                      int large_ran)
+                      const float *accepted, const float *small, const float *large, bool small_ran,
+                      bool large_ran)
 {
     float step = filter->started ? gs_elapsed_s(time_ns, filter->time) : GS_INFINITY;
     if (!filter->started || step > configuration->max_gap_s) {
@@ -106,7 +106,7 @@ void gs_filter_update(gs_filter *filter, const gs_configuration *configuration, 
     if (configuration->filter == GS_FILTER_ANCHOR && small_ran && large_ran) {
         rebias(filter, configuration, small, large);
     }
-    filter->started = 1;
+    filter->started = true;
     filter->time = time_ns;
     if (large_ran) {
         filter->since_large = 0;

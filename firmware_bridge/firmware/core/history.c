@@ -1,4 +1,4 @@
-#include "history.h"
+#include "gearshift/history.h"
 
 #include "gearshift/portable.h"
 
@@ -12,7 +12,9 @@ void gs_history_reset(gs_history *history, uint32_t n)
 {
     *history = (gs_history){.interval = GS_INFINITY};
     for (uint32_t i = 0; i < n; i++) {
-        history->accepted[i] = history->previous[i] = history->small_at_large[i] = GS_NAN;
+        history->accepted[i] = GS_NAN;
+        history->previous[i] = GS_NAN;
+        history->small_at_large[i] = GS_NAN;
     }
 }
 
@@ -25,7 +27,7 @@ static void count_frame(gs_history *history)
 }
 
 void gs_history_update(gs_history *history, uint32_t n, float max_gap_s, int64_t time_ns,
-                       const float *values, int answered_large, const float *small, int both_ran)
+                       const float *values, bool answered_large, const float *small, bool both_ran)
 {
     float age = history->accepted_known ? gs_elapsed_s(time_ns, history->accepted_time) : GS_INFINITY;
     /* A gap ends the history, so what follows it has no previous output. */
@@ -38,11 +40,11 @@ void gs_history_update(gs_history *history, uint32_t n, float max_gap_s, int64_t
             history->small_at_large[i] = small[i];
         }
     }
-    history->accepted_known = 1;
+    history->accepted_known = true;
     history->accepted_time = time_ns;
     count_frame(history);
     if (answered_large) {
-        history->large_known = 1;
+        history->large_known = true;
         history->large_time = time_ns;
         history->frames_since_large = 0;
     }

@@ -2,6 +2,8 @@
  * than the largest pair of neighbours. */
 #include "gearshift/network.h"
 
+#include <stdbool.h>
+
 typedef struct job {
     gs_layer layer;
     gs_layer pooling; /* of the rows that are pooled at once; only where `pools` */
@@ -13,7 +15,7 @@ typedef struct job {
     uint32_t cores;
     uint32_t rows;
     uint32_t row_bytes;
-    uint8_t pools;
+    bool pools;
 } job;
 
 typedef struct demand {
@@ -33,10 +35,10 @@ static uint32_t input_bytes(const gs_layer *layer)
 
 /* Whether pooling at `index` can be done on a few rows of the layer before it at a time, without
  * computing any of them twice. */
-static int pools_rows(const gs_network *network, uint32_t index, const gs_layer *before)
+static bool pools_rows(const gs_network *network, uint32_t index, const gs_layer *before)
 {
     if (index >= network->layers || before->kind == GS_LAYER_POOL) {
-        return 0;
+        return false;
     }
     gs_layer pooling = gs_network_layer(network, index);
     return pooling.kind == GS_LAYER_POOL && pooling.stride >= pooling.kernel;
@@ -44,11 +46,11 @@ static int pools_rows(const gs_network *network, uint32_t index, const gs_layer 
 
 /* What computes the layer at `index`, together with the pooling behind it where `fuses`. Its input,
  * output and scratch are left open. */
-static job job_of(const gs_network *network, uint32_t index, int fuses)
+static job job_of(const gs_network *network, uint32_t index, bool fuses)
 {
     job item = {.layer = gs_network_layer(network, index)};
     const gs_layer *last = &item.layer;
-    item.pools = (uint8_t)(fuses && pools_rows(network, index + 1, &item.layer));
+    item.pools = fuses && pools_rows(network, index + 1, &item.layer);
     item.scratch_bytes = gs_kernel_scratch_bytes(&item.layer);
     if (item.pools) {
         item.pooling = gs_network_layer(network, index + 1);
@@ -60,12 +62,12 @@ static job job_of(const gs_network *network, uint32_t index, int fuses)
     return item;
 }
 
-static int is_last(const gs_network *network, uint32_t index, const job *item)
+static bool is_last(const gs_network *network, uint32_t index, const job *item)
 {
-    return index + 1u + item->pools == network->layers;
+    return index + (item->pools ? 2u : 1u) == network->layers;
 }
 
-static demand demand_of(const gs_network *network, int fuses)
+static demand demand_of(const gs_network *network, bool fuses)
 {
     demand need = {0, 0};
     for (uint32_t index = 0; index < network->layers;) {
@@ -74,12 +76,12 @@ static demand demand_of(const gs_network *network, int fuses)
         uint32_t output = is_last(network, index, &item) ? 0 : aligned(item.rows * item.row_bytes);
         need.activations = input + output > need.activations ? input + output : need.activations;
         need.scratch = item.scratch_bytes > need.scratch ? item.scratch_bytes : need.scratch;
-        index += 1u + item.pools;
+        index += (item.pools ? 2u : 1u);
     }
     return need;
 }
 
-static uint32_t arena_bytes(const gs_network *network, uint32_t cores, int fuses)
+static uint32_t arena_bytes(const gs_network *network, uint32_t cores, bool fuses)
 {
     demand need = demand_of(network, fuses);
     return need.activations + need.scratch * (cores == 0 ? 1 : cores);
@@ -106,15 +108,15 @@ static uint32_t core_count(const gs_machine *machine)
 }
 
 /* Whoever looks at single layers wants their outputs whole. */
-static int fuses_layers(const gs_machine *machine)
+static bool fuses_layers(const gs_machine *machine)
 {
-    return machine->observer == 0 && machine->override == 0;
+    return machine->observer == NULL && machine->override == NULL;
 }
 
 uint32_t gs_machine_arena_bytes(const gs_machine *machine, const gs_network *network)
 {
     demand need = demand_of(network, fuses_layers(machine));
-    return need.activations + (machine->scratch != 0 ? 0 : need.scratch * core_count(machine));
+    return need.activations + (machine->scratch != NULL ? 0 : need.scratch * core_count(machine));
 }
 
 static void work(void *argument, uint32_t core)
@@ -144,14 +146,14 @@ static void work(void *argument, uint32_t core)
 static gs_status run_job(const gs_network *network, const gs_machine *machine, uint32_t index,
                          job *item)
 {
-    if (machine->override != 0) {
+    if (machine->override != NULL) {
         gs_status status = machine->override(machine->context, network, index, &item->layer,
                                              item->input, item->output);
         if (status != GS_NO_NETWORK) {
             return status;
         }
     }
-    if (item->cores > 1 && machine->parallel != 0) {
+    if (item->cores > 1 && machine->parallel != NULL) {
         machine->parallel(machine->context, work, item, item->cores);
     } else {
         for (uint32_t core = 0; core < item->cores; core++) {
@@ -164,43 +166,43 @@ static gs_status run_job(const gs_network *network, const gs_machine *machine, u
 gs_status gs_network_run(const gs_network *network, const gs_machine *machine, const uint8_t *frame,
                          int32_t *outputs)
 {
-    int fuses = fuses_layers(machine);
+    bool fuses = fuses_layers(machine);
     uint32_t cores = core_count(machine);
     demand need = demand_of(network, fuses);
     uint64_t scratch_bytes = (uint64_t)need.scratch * cores;
-    uint64_t in_arena = machine->scratch != 0 ? 0 : scratch_bytes;
+    uint64_t in_arena = machine->scratch != NULL ? 0 : scratch_bytes;
     if (in_arena + need.activations > machine->arena_bytes ||
-        (machine->scratch != 0 && scratch_bytes > machine->scratch_bytes)) {
+        (machine->scratch != NULL && scratch_bytes > machine->scratch_bytes)) {
         return GS_NO_SPACE;
     }
     uint8_t *low = machine->arena + in_arena, *high = low + need.activations;
     const uint8_t *input = frame;
-    int next_is_low = 1;
-    if (network->halves) {
+    bool next_is_low = true;
+    if (network->halves != 0) {
         gs_halve(frame, network->height, network->width, low);
         input = low;
-        next_is_low = 0;
+        next_is_low = false;
     }
     for (uint32_t index = 0; index < network->layers;) {
         job item = job_of(network, index, fuses);
         uint32_t bytes = item.rows * item.row_bytes;
         uint8_t *activation = next_is_low ? low : high - aligned(bytes);
-        item.kernels = machine->kernels != 0 ? machine->kernels : &gs_portable_kernels;
+        item.kernels = machine->kernels != NULL ? machine->kernels : &gs_portable_kernels;
         item.input = input;
         item.output = is_last(network, index, &item) ? (uint8_t *)outputs : activation;
-        item.scratch = machine->scratch != 0 ? machine->scratch : machine->arena;
+        item.scratch = machine->scratch != NULL ? machine->scratch : machine->arena;
         item.scratch_bytes = need.scratch;
         item.cores = cores;
         gs_status status = run_job(network, machine, index, &item);
         if (status != GS_OK) {
             return status;
         }
-        if (machine->observer != 0) {
+        if (machine->observer != NULL) {
             machine->observer(machine->context, index, &item.layer, item.output, bytes);
         }
         input = item.output;
         next_is_low = !next_is_low;
-        index += 1u + item.pools;
+        index += (item.pools ? 2u : 1u);
     }
     return GS_OK;
 }

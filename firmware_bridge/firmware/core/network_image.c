@@ -1,6 +1,8 @@
 /* Reading network images: every offset, size and sum is checked once, so that kernels need not. */
 #include "gearshift/network_image.h"
 
+#include <stdbool.h>
+
 #include "gearshift/bytes.h"
 #include "gearshift/crc32.h"
 
@@ -78,7 +80,7 @@ static gs_status read_geometry(const uint8_t *entry, gs_layer *layer)
     if (pixels * layer->out_channels > MAX_ACTIVATION || pixels * patch > MAX_ACTIVATION) {
         return GS_BAD_GEOMETRY;
     }
-    int keeps_channels = layer->kind == GS_LAYER_DEPTHWISE || layer->kind == GS_LAYER_POOL;
+    bool keeps_channels = layer->kind == GS_LAYER_DEPTHWISE || layer->kind == GS_LAYER_POOL;
     if ((keeps_channels && layer->in_channels != layer->out_channels) ||
         (layer->kind == GS_LAYER_POOL && layer->padding != 0)) {
         return GS_BAD_GEOMETRY;
@@ -92,8 +94,8 @@ static gs_status read_arrays(const uint8_t *image, uint32_t length, const uint8_
     uint32_t weights = gs_load_u32(entry + 16), size = gs_load_u32(entry + 20);
     uint32_t kappa = gs_load_u32(entry + 24), lambda = gs_load_u32(entry + 28);
     uint32_t bias = gs_load_u32(entry + 32);
-    int convolves = layer->kind == GS_LAYER_CONVOLUTION || layer->kind == GS_LAYER_DEPTHWISE;
-    int connects = layer->kind == GS_LAYER_CONNECTED;
+    bool convolves = layer->kind == GS_LAYER_CONVOLUTION || layer->kind == GS_LAYER_DEPTHWISE;
+    bool connects = layer->kind == GS_LAYER_CONNECTED;
 
     if (size != (uint64_t)layer->out_channels * weight_count_per_output(layer)) {
         return GS_BAD_LENGTH;
@@ -108,11 +110,11 @@ static gs_status read_arrays(const uint8_t *image, uint32_t length, const uint8_
         return GS_BAD_OFFSET;
     }
     const uint8_t *weight_bytes = inside(image, length, weights, size, 4);
-    const uint8_t *kappa_bytes = inside(image, length, kappa, 8ull * layer->out_channels, 8);
-    const uint8_t *lambda_bytes = inside(image, length, lambda, 8ull * layer->out_channels, 8);
-    const uint8_t *bias_bytes = inside(image, length, bias, 4ull * layer->out_channels, 4);
-    if (weight_bytes == 0 || (convolves && (kappa_bytes == 0 || lambda_bytes == 0)) ||
-        (connects && bias_bytes == 0)) {
+    const uint8_t *kappa_bytes = inside(image, length, kappa, 8ULL * layer->out_channels, 8);
+    const uint8_t *lambda_bytes = inside(image, length, lambda, 8ULL * layer->out_channels, 8);
+    const uint8_t *bias_bytes = inside(image, length, bias, 4ULL * layer->out_channels, 4);
+    if (weight_bytes == NULL || (convolves && (kappa_bytes == NULL || lambda_bytes == NULL)) ||
+        (connects && bias_bytes == NULL)) {
         return GS_BAD_OFFSET;
     }
     if (layer->kind != GS_LAYER_POOL) {
@@ -135,10 +137,10 @@ static uint64_t magnitude(int64_t value)
 
 /* Whether no sum can leave int32 and no requantisation int64, whatever the activations are
  * (IntegerLayer.accumulator_bound and requantisation_bound of runtime/engines/integer_network.py). */
-static int is_safe(const gs_layer *layer)
+static bool is_safe(const gs_layer *layer)
 {
     if (layer->kind == GS_LAYER_POOL) {
-        return 1;
+        return true;
     }
     uint32_t count = weight_count_per_output(layer);
     uint64_t largest = 0, largest_bias = 0;
@@ -165,7 +167,7 @@ static int is_safe(const gs_layer *layer)
         uint64_t offset = magnitude(layer->lambda[channel]);
         if (offset > INT64_MAX ||
             (bound != 0 && magnitude(layer->kappa[channel]) > (INT64_MAX - offset) / bound)) {
-            return 0;
+            return false;
         }
     }
     return largest + largest_bias <= INT32_MAX;
@@ -186,7 +188,7 @@ static gs_status check_layers(const gs_network *network)
         if (status != GS_OK) {
             return status;
         }
-        int last = index == network->layers - 1;
+        bool last = index == network->layers - 1;
         if (layer.in_channels != channels || layer.height != height || layer.width != width ||
             (layer.kind == GS_LAYER_CONNECTED) != last) {
             return GS_BAD_GEOMETRY;
@@ -271,8 +273,8 @@ gs_status gs_network_open(const uint8_t *image, size_t length, gs_network *netwo
     }
     uint64_t table_bytes = (uint64_t)network->layers * GS_LAYER_BYTES;
     network->metadata = inside(image, total, gs_load_u32(image + 104), network->metadata_bytes, 1);
-    if (network->metadata == 0 || inside(image, total, gs_load_u32(image + 96), table_bytes, 4) == 0 ||
-        inside(image, total, gs_load_u32(image + 100), 8ull * network->outputs, 8) == 0) {
+    if (network->metadata == NULL || inside(image, total, gs_load_u32(image + 96), table_bytes, 4) == NULL ||
+        inside(image, total, gs_load_u32(image + 100), 8ULL * network->outputs, 8) == NULL) {
         return GS_BAD_OFFSET;
     }
     for (uint32_t i = 0; i < network->outputs; i++) {
@@ -300,7 +302,7 @@ double gs_network_output_scale(const gs_network *network, uint32_t index)
     return gs_load_f64(network->image + gs_load_u32(network->image + 100) + 8 * (size_t)index);
 }
 
-static int same_name(const char *a, const char *b)
+static bool same_name(const char *a, const char *b)
 {
     while (*a != 0 && *a == *b) {
         a++;
@@ -339,7 +341,7 @@ gs_status gs_bundle_open(const uint8_t *image, size_t length, gs_bundle *bundle)
         const uint8_t *entry = image + BUNDLE_HEADER_BYTES + 8 * i;
         uint32_t bytes = gs_load_u32(entry + 4);
         const uint8_t *start = inside(image, total, gs_load_u32(entry), bytes, 8);
-        if (start == 0) {
+        if (start == NULL) {
             return GS_BAD_OFFSET;
         }
         gs_status status = gs_network_open(start, bytes, &bundle->networks[i]);

@@ -26,9 +26,9 @@ float gs_wrap_angle(float angle)
     return angle - turns * TWO_PI_F;
 }
 
-int gs_is_valid_output(const float *values, uint32_t n)
+bool gs_is_valid_output(const float *values, uint32_t n)
 {
-    double sum = 0;
+    double sum = 0.0;
     for (uint32_t i = 0; i < n; i++) {
         sum += __builtin_fabs((double)values[i]);
     }
@@ -73,7 +73,7 @@ uint32_t gs_argmax(const float *scores, uint32_t n)
 float gs_softmax_margin(const float *scores, uint32_t n)
 {
     float largest = scores[gs_argmax(scores, n)];
-    float total = 0, first = -1.0f, second = -1.0f;
+    float total = 0.0f, first = -1.0f, second = -1.0f;
     for (uint32_t i = 0; i < n; i++) {
         float e = gs_exponential(scores[i], largest);
         total = i == 0 ? e : total + e;
@@ -90,7 +90,7 @@ float gs_softmax_margin(const float *scores, uint32_t n)
 float gs_softmax_last(const float *scores, uint32_t n)
 {
     float largest = scores[gs_argmax(scores, n)];
-    float total = 0, e = 0;
+    float total = 0.0f, e = 0.0f;
     for (uint32_t i = 0; i < n; i++) {
         e = gs_exponential(scores[i], largest);
         total = i == 0 ? e : total + e;

@@ -1,16 +1,14 @@
 /* The adaptive loop; runtime/scheduling/scheduler.py is its twin and tests hold them equal. */
 #include "gearshift/scheduler.h"
 
-#include "filter.h"
-#include "gearshift/portable.h"
-#include "history.h"
 #include "difficulty.h"
+#include "gearshift/portable.h"
 
 #define FOLLOWS 0.125      /* share of a new run in what large is expected to take */
 #define FADES (63.0 / 64.0) /* while large is skipped, or one slow run would lock it out for good */
 
 typedef struct choice {
-    int hard;
+    bool hard;
     float signal;
     gs_reason reason;
 } choice;
@@ -37,21 +35,23 @@ static int64_t now_ns(const gs_scheduler *scheduler)
 static uint64_t instructions(const gs_scheduler *scheduler)
 {
     const gs_clock *clock = &scheduler->clock;
-    return clock->instructions != 0 ? clock->instructions(clock->context) : 0;
+    return clock->instructions != NULL ? clock->instructions(clock->context) : 0;
 }
 
 static void clear_stage(gs_stage *stage)
 {
-    stage->ran = stage->ok = stage->output_valid = 0;
+    stage->ran = false;
+    stage->ok = false;
+    stage->output_valid = false;
     stage->time_ns = 0;
     stage->instructions = 0;
 }
 
 /* Run the network of a role; whether it gave a valid output. */
-static int run_stage(gs_scheduler *scheduler, gs_role role, const uint8_t *frame)
+static bool run_stage(gs_scheduler *scheduler, gs_role role, const uint8_t *frame)
 {
     gs_stage *stage = &scheduler->stages[role];
-    stage->ran = 1;
+    stage->ran = true;
     uint64_t counted = instructions(scheduler);
     int64_t started = now_ns(scheduler);
     gs_status status = stage->engine.run(stage->engine.context, frame, stage->output);
@@ -63,7 +63,7 @@ static int run_stage(gs_scheduler *scheduler, gs_role role, const uint8_t *frame
 }
 
 /* Small's output is reused where it was the probe. */
-static int small_answers(gs_scheduler *scheduler, const uint8_t *frame)
+static bool small_answers(gs_scheduler *scheduler, const uint8_t *frame)
 {
     const gs_stage *small = &scheduler->stages[GS_ROLE_SMALL];
     return small->ran ? small->ok : run_stage(scheduler, GS_ROLE_SMALL, frame);
@@ -76,7 +76,7 @@ static choice select_network(const gs_scheduler *scheduler, int64_t time_ns)
     const gs_history *history = &scheduler->history;
     float threshold = scheduler->configuration.threshold;
     if (!policy->has_signal) {
-        return (choice){0, GS_NAN, GS_REASON_CONSTANT};
+        return (choice){false, GS_NAN, GS_REASON_CONSTANT};
     }
     gs_signal_input input = {
         .age = history->accepted_known ? gs_elapsed_s(time_ns, history->accepted_time) : GS_INFINITY,
@@ -88,47 +88,47 @@ static choice select_network(const gs_scheduler *scheduler, int64_t time_ns)
     if (policy->probe != GS_ROLE_NONE) {
         const gs_stage *probe = &scheduler->stages[policy->probe];
         if (!probe->ok) {
-            return (choice){1, GS_INFINITY, GS_REASON_PROBE_FAILED};
+            return (choice){true, GS_INFINITY, GS_REASON_PROBE_FAILED};
         }
         input.probe = probe->output;
         input.probe_outputs = probe->engine.outputs;
     }
     if (policy->uses_history) {
         if (!history->accepted_known) {
-            return (choice){1, GS_INFINITY, GS_REASON_FIRST_FRAME};
+            return (choice){true, GS_INFINITY, GS_REASON_FIRST_FRAME};
         }
         if (input.age > scheduler->configuration.max_gap_s) {
-            return (choice){1, GS_INFINITY, GS_REASON_GAP};
+            return (choice){true, GS_INFINITY, GS_REASON_GAP};
         }
     }
     float value = gs_signal(&scheduler->configuration, history, &input);
     if (gs_is_nan(value)) {
-        int missing = policy->uses_history && !history->has_previous;
-        return (choice){1, GS_INFINITY, missing ? GS_REASON_FIRST_FRAME : GS_REASON_SIGNAL_NAN};
+        bool missing = policy->uses_history && !history->has_previous;
+        return (choice){true, GS_INFINITY, missing ? GS_REASON_FIRST_FRAME : GS_REASON_SIGNAL_NAN};
     }
     if (value > threshold || value == GS_INFINITY || threshold == -GS_INFINITY) {
-        return (choice){1, value, GS_REASON_HARD};
+        return (choice){true, value, GS_REASON_HARD};
     }
-    return (choice){0, value, GS_REASON_EASY};
+    return (choice){false, value, GS_REASON_EASY};
 }
 
 /* Whether large, started now, is expected to miss the deadline. */
-static int must_skip_large(gs_scheduler *scheduler, int64_t started)
+static bool must_skip_large(gs_scheduler *scheduler, int64_t started)
 {
     int64_t deadline = scheduler->configuration.deadline_ns;
     if (deadline < 0) {
-        return 0;
+        return false;
     }
     int64_t elapsed = now_ns(scheduler) - started;
     if ((double)elapsed + scheduler->large_time_ns <= (double)deadline) {
-        return 0;
+        return false;
     }
     scheduler->large_time_ns *= FADES;
-    return 1;
+    return true;
 }
 
 /* Run what was chosen, or, where that fails or is overridden, what is left. Returns flags. */
-static uint8_t run_networks(gs_scheduler *scheduler, const uint8_t *frame, int64_t started, int hard,
+static uint8_t run_networks(gs_scheduler *scheduler, const uint8_t *frame, int64_t started, bool hard,
                             gs_reason *reason)
 {
     gs_action action = hard ? GS_ACTION_LARGE : scheduler->policy->when_easy;
@@ -142,21 +142,21 @@ static uint8_t run_networks(gs_scheduler *scheduler, const uint8_t *frame, int64
     }
     if (action == GS_ACTION_SMALL) {
         if (!small_answers(scheduler, frame)) {
-            run_stage(scheduler, GS_ROLE_LARGE, frame);
+            (void)run_stage(scheduler, GS_ROLE_LARGE, frame);
             *reason = GS_REASON_SMALL_FAILED;
         }
         return 0;
     }
     if (must_skip_large(scheduler, started)) {
         if (!small_answers(scheduler, frame)) {
-            run_stage(scheduler, GS_ROLE_LARGE, frame);
+            (void)run_stage(scheduler, GS_ROLE_LARGE, frame);
         }
         *reason = GS_REASON_DEADLINE;
         return GS_FLAG_DEGRADED;
     }
     if (!run_stage(scheduler, GS_ROLE_LARGE, frame)) {
         if (!scheduler->stages[GS_ROLE_SMALL].ran) {
-            run_stage(scheduler, GS_ROLE_SMALL, frame);
+            (void)run_stage(scheduler, GS_ROLE_SMALL, frame);
         }
         *reason = GS_REASON_LARGE_FAILED;
     }
@@ -171,7 +171,7 @@ static void fuse(const gs_configuration *configuration, const float *small, cons
     for (uint32_t i = 0; i < configuration->components; i++) {
         float moved = configuration->fusion_share[i] * fused[i];
         fused[i] = large[i] + moved;
-        if (configuration->angular >> i & 1u) {
+        if ((configuration->angular >> i & 1u) != 0) {
             fused[i] = gs_wrap_angle(fused[i]);
         }
     }
@@ -189,7 +189,7 @@ static gs_role accept_output(gs_scheduler *scheduler, int64_t time_ns)
         before = before != 0 ? before : time;
         scheduler->large_time_ns = before + (time - before) * FOLLOWS;
     }
-    int both = large->ok && small->ok;
+    bool both = large->ok && small->ok;
     gs_role answered;
     float accepted[GS_MAX_COMPONENTS];
     const gs_table_f32 *deviation;
@@ -230,7 +230,7 @@ static gs_status check_engines(const gs_configuration *configuration, const gs_e
     }
     const gs_engine *small = &engines[configuration->small], *large = &engines[configuration->large];
     const gs_engine *both[2] = {small, large};
-    for (int i = 0; i < 2; i++) {
+    for (uint32_t i = 0; i < 2u; i++) {
         if (both[i]->kind != GS_NETWORK_REGRESSION || both[i]->outputs != configuration->components ||
             both[i]->angular != configuration->angular || both[i]->height != small->height ||
             both[i]->width != small->width) {
@@ -267,7 +267,7 @@ gs_status gs_scheduler_configure(gs_scheduler *scheduler, const uint8_t *bytes, 
     scheduler->stages[GS_ROLE_LARGE].engine = engines[configuration.large];
     scheduler->stages[GS_ROLE_AUX].engine =
         configuration.aux >= 0 ? engines[configuration.aux] : (gs_engine){0};
-    scheduler->configured = 1;
+    scheduler->configured = true;
     gs_scheduler_reset(scheduler);
     return GS_OK;
 }
@@ -279,11 +279,12 @@ void gs_scheduler_reset(gs_scheduler *scheduler)
     }
     gs_history_reset(&scheduler->history, scheduler->configuration.components);
     gs_filter_reset(&scheduler->filter, &scheduler->configuration);
-    for (int role = 0; role < 3; role++) {
+    for (uint32_t role = 0; role < 3u; role++) {
         clear_stage(&scheduler->stages[role]);
     }
     for (uint32_t i = 0; i < GS_MAX_COMPONENTS; i++) {
-        scheduler->last_values[i] = scheduler->last_deviation[i] = GS_NAN;
+        scheduler->last_values[i] = GS_NAN;
+        scheduler->last_deviation[i] = GS_NAN;
     }
 }
 
@@ -312,14 +313,14 @@ static void describe(const gs_scheduler *scheduler, gs_role answered, choice cho
         .reason = (uint8_t)chosen.reason,
         .flags = flags,
     };
-    for (int role = 0; role < 3; role++) {
+    for (uint32_t role = 0; role < 3u; role++) {
         const gs_stage *stage = &scheduler->stages[role];
-        estimate->networks |= (uint8_t)(stage->ran << role);
+        estimate->networks |= (uint8_t)(stage->ran ? 1u << role : 0u);
         estimate->time_ns[role] = stage->time_ns;
         estimate->instructions[role] = stage->instructions;
     }
     for (uint32_t i = 0; i < estimate->components; i++) {
-        int lost = flags & GS_FLAG_LOST;
+        bool lost = (flags & GS_FLAG_LOST) != 0;
         estimate->values[i] = lost ? GS_NAN : scheduler->last_values[i];
         estimate->deviation[i] = lost ? GS_NAN : scheduler->last_deviation[i];
     }
@@ -333,16 +334,16 @@ gs_status gs_scheduler_process(gs_scheduler *scheduler, const uint8_t *frame, in
     }
     uint64_t counted = instructions(scheduler);
     int64_t started = now_ns(scheduler);
-    for (int role = 0; role < 3; role++) {
+    for (uint32_t role = 0; role < 3u; role++) {
         clear_stage(&scheduler->stages[role]);
     }
     if (scheduler->policy->probe != GS_ROLE_NONE) {
-        run_stage(scheduler, scheduler->policy->probe, frame);
+        (void)run_stage(scheduler, scheduler->policy->probe, frame);
     }
     choice chosen = select_network(scheduler, capture_time_ns);
     uint8_t flags = run_networks(scheduler, frame, started, chosen.hard, &chosen.reason);
     gs_role answered = GS_ROLE_NONE;
-    if (flags & GS_FLAG_HELD) {
+    if ((flags & GS_FLAG_HELD) != 0) {
         gs_history_skip(&scheduler->history);
     } else {
         answered = accept_output(scheduler, capture_time_ns);
@@ -352,7 +353,7 @@ gs_status gs_scheduler_process(gs_scheduler *scheduler, const uint8_t *frame, in
             chosen.reason = GS_REASON_BOTH_FAILED;
         }
     }
-    for (int role = 0; role < 3; role++) {
+    for (uint32_t role = 0; role < 3u; role++) {
         if (scheduler->stages[role].ran != scheduler->stages[role].ok) {
             flags |= GS_FLAG_DEGRADED;
         }

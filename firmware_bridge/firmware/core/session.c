@@ -2,7 +2,7 @@
 
 #include "gearshift/session.h"
 
-static int16_t distance(uint16_t a, uint16_t b)
+static int16_t steps_from(uint16_t a, uint16_t b)
 {
     return (int16_t)(uint16_t)(a - b);
 }
@@ -59,7 +59,7 @@ gs_hello_age gs_session_hello(gs_session *session, uint32_t nonce, uint16_t sequ
 
 gs_command_age gs_session_take(gs_session *session, uint16_t sequence)
 {
-    const int16_t ahead = distance(sequence, session->newest);
+    const int16_t ahead = steps_from(sequence, session->newest);
     if (ahead <= -(int16_t)GS_WINDOW) {
         return GS_AGE_STALE;
     }
@@ -85,7 +85,7 @@ gs_command_age gs_session_take(gs_session *session, uint16_t sequence)
 
 gs_entry *gs_session_entry(gs_session *session, uint16_t sequence)
 {
-    const int16_t ahead = distance(sequence, session->newest);
+    const int16_t ahead = steps_from(sequence, session->newest);
     if (ahead > 0 || ahead <= -(int16_t)GS_WINDOW) {
         return NULL;
     }

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from gearshift.firmware_bridge.line import cobs
 from gearshift.firmware_bridge.line.messages import (
     WINDOW,
     Ability,
@@ -71,9 +72,11 @@ class Line:
         return parse_answer(message)
 
     def hello(self, nonce: int) -> Answer:
-        """Greet until answered: bytes sent before the board listens are lost."""
-        self.put(Type.HELLO, hello_payload(nonce), session=0)
+        """Greet; what a host before us was answered too late stands on the line in front of it."""
+        sent = self.put(Type.HELLO, hello_payload(nonce), session=0)
         (message,) = self.answers()
+        while parse_answer(message).body[:4] != sent.payload[:4]:
+            (message,) = self.answers()
         answer = parse_answer(message)
         if answer.status is Status.OK:
             self.session = message.session
@@ -256,9 +259,12 @@ def test_after_any_garbage_the_next_frame_is_understood(line: Line, garbage: byt
 
 def test_a_frame_with_a_wrong_checksum_is_dropped_and_counted(line: Line) -> None:
     before = line.counters()
-    good = bytearray(to_line(Message(Type.RESET, line.sequence + 1, line.session, b"\1")))
-    good[-3] ^= 0x10
-    line.port.write(b"\0" + bytes(good))
+    line.sequence += 1
+    good = to_line(Message(Type.RESET, line.sequence, line.session, b"\1"))
+    frame = bytearray(cobs.decode(good[:-1]) or b"")
+    # In the checksum, and before it is encoded: a code of COBS would end the frame elsewhere.
+    frame[-1] ^= 0x10
+    line.port.write(b"\0" + cobs.encode(bytes(frame)) + b"\0")
     assert line.nothing()
     assert line.counters()["bad_crc"] == before["bad_crc"] + 1
 

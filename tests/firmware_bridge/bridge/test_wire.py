@@ -254,6 +254,24 @@ def test_a_damaged_frame_is_never_delivered(
     assert list(parser.feed(to_line(message))) == [message]
 
 
+@given(messages(), st.integers(0, 0xFFFF))
+def test_a_length_that_is_not_the_payloads_is_refused(
+    firmware: Firmware, message: Message, length: int
+) -> None:
+    """Though the checksum is that of the frame as it is."""
+    body = struct.pack(
+        "<BBHIH", message.type, message.status, message.sequence, message.session, length
+    )
+    body += message.payload
+    frame = body + struct.pack("<I", zlib.crc32(body))
+    parser = Parser()
+    delivered = list(parser.feed(cobs.encode(frame) + b"\0"))
+    right = length == len(message.payload)
+    assert delivered == ([message] if right else [])
+    assert (parser.counts.good, parser.counts.bad_length) == ((1, 0) if right else (0, 1))
+    assert (firmware.open(frame)[0] == FRAME_GOOD) == right
+
+
 class LineMachine(RuleBasedStateMachine):
     """Frames, garbage and delimiters in any portions: every whole frame comes out, in order, and
     nothing else; garbage costs at most the frame that it touches."""

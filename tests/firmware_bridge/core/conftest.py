@@ -198,6 +198,18 @@ class Core:
         )
         return [self.status_text(code) for code in status], bool(held.value)
 
+    def configure(self, configuration: bytes, engines: Sequence[Sequence[int]]) -> str:
+        """What configuring a loop with engines of these (height, width, outputs, angular, kind)
+        answers."""
+        described = np.array(engines, np.uint32)
+        status = self._library.driver_configure(
+            configuration,
+            ctypes.c_size_t(len(configuration)),
+            ctypes.c_uint32(len(engines)),
+            described.ctypes,
+        )
+        return self.status_text(status)
+
     def policy_name(self, code: int) -> str:
         """The name in the core's table."""
         return str(self._library.driver_policy_name(code).decode())

@@ -282,6 +282,32 @@ void driver_misuse(const uint8_t *good, size_t good_length, const uint8_t *bad, 
             second.threshold == first.threshold;
 }
 
+/* What configuring answers to `count` engines of these heights, widths, outputs, angular components
+ * and kinds, in rows of five. */
+int driver_configure(const uint8_t *configuration, size_t length, uint32_t count,
+                     const uint32_t *described)
+{
+    gs_engine engines[4] = {{0}};
+    for (uint32_t i = 0; i < count && i < 4; i++) {
+        const uint32_t *row = described + 5 * i;
+        engines[i] = (gs_engine){
+            .height = row[0],
+            .width = row[1],
+            .outputs = row[2],
+            .angular = row[3],
+            .kind = (gs_network_kind)row[4],
+        };
+    }
+    uint8_t *block = malloc(length);
+    memcpy(block, configuration, length);
+    gs_scheduler *scheduler = calloc(1, sizeof *scheduler);
+    gs_clock clock = {.now_ns = scripted_now};
+    int status = gs_scheduler_configure(scheduler, block, length, engines, count, clock);
+    free(scheduler);
+    free(block);
+    return status;
+}
+
 const char *driver_policy_name(int code)
 {
     return gs_policy_of((gs_policy_code)code)->name;

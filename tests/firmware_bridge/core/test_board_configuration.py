@@ -19,6 +19,7 @@ from gearshift.firmware_bridge.board.board_configuration import (
     configure_board,
     read_configuration,
 )
+from gearshift.firmware_bridge.board.network_image import MAX_OUTPUTS
 from gearshift.runtime.decide.calibration import Calibration
 from gearshift.runtime.decide.combination import Combination
 from gearshift.runtime.decide.filters import FILTERS
@@ -148,6 +149,67 @@ def test_every_refusal_has_its_status(
     assert status_of(core, bytes(content)) == 0
     struct.pack_into(layout, content, offset, change[0])
     assert change[1] in core.status_text(status_of(core, signed(content)))
+
+
+REGRESSION, LOCALISER = 0, 1
+HEIGHT, WIDTH, OUTPUTS, ANGULAR, KIND = range(5)
+
+
+@pytest.mark.parametrize("role", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("what", "value"),
+    [(HEIGHT, 7), (HEIGHT, 9), (WIDTH, 7), (OUTPUTS, 1), (OUTPUTS, 3), (OUTPUTS, 5), (KIND, None)],
+)
+def test_engines_that_do_not_fit_are_refused(
+    core: Any, role: int, what: int, value: int | None
+) -> None:
+    """Each in one respect, whichever of the three it is."""
+    outputs = len(scripted_calibration().components)
+    pose = (8, 8, outputs, PHI, REGRESSION)
+    engines = [list(pose), list(pose), [8, 8, GRID.classes, 0, LOCALISER]]
+    content = plain("aux-hlc").pack()
+    assert core.configure(content, engines) == "ok"
+    engines[role][what] = 1 - engines[role][KIND] if value is None else value
+    assert "do not belong together" in core.configure(content, engines)
+
+
+def test_angles_are_those_of_both_networks(core: Any) -> None:
+    outputs = len(scripted_calibration().components)
+    aux = [8, 8, GRID.classes, 0, LOCALISER]
+    for role in (0, 1):
+        engines = [*([8, 8, outputs, PHI, REGRESSION] for _ in range(2)), aux]
+        assert core.configure(plain().pack(), engines) == "ok"
+        engines[role][ANGULAR] = PHI >> 1
+        assert "do not belong together" in core.configure(plain().pack(), engines)
+
+
+def test_a_localisers_outputs_are_two_or_more_as_many_as_a_table_names_or_any(core: Any) -> None:
+    """`plain("op")` has no table for a localiser's outputs."""
+    outputs = len(scripted_calibration().components)
+    pose = (8, 8, outputs, PHI, REGRESSION)
+    bare = dataclasses.replace(scripted_calibration(), head_cell_gain=np.zeros(0, np.float32))
+    content = plain("op", calibration=bare).pack()
+    said = [
+        core.configure(content, [pose, pose, (8, 8, classes, 0, LOCALISER)])
+        for classes in (0, 1, 2, 64, MAX_OUTPUTS, MAX_OUTPUTS + 1)
+    ]
+    mismatch = "parts that do not belong together"
+    assert said == [mismatch, mismatch, "ok", "ok", "ok", mismatch]
+
+
+def test_a_network_that_is_not_there_is_no_network(core: Any) -> None:
+    outputs = len(scripted_calibration().components)
+    pose = (8, 8, outputs, PHI, REGRESSION)
+    aux = (8, 8, GRID.classes, 0, LOCALISER)
+    for numbers, there, answer in (
+        (BoardNetworks(0, 1), [pose, pose], "ok"),
+        (BoardNetworks(0, 1), [pose], "no such network"),
+        (BoardNetworks(1, 0), [pose], "no such network"),
+        (BoardNetworks(0, 1, 2), [pose, pose], "no such network"),
+        (BoardNetworks(0, 1, 2), [pose, pose, aux], "ok"),
+        (BoardNetworks(0, 0), [pose], "ok"),
+    ):
+        assert core.configure(plain(networks=numbers).pack(), there) == answer
 
 
 def test_what_a_board_cannot_do_is_one_clear_line() -> None:

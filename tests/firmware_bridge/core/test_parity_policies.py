@@ -42,6 +42,8 @@ ODD = (np.nan, np.inf, -np.inf, 1e38, -1e38, 1e18, 9e17, 0.0, -0.0, 1e-40)
 FRAMES = 40
 FLIGHTS = int(os.environ.get("GEARSHIFT_PARITY_FLIGHTS", "250"))
 """Random flights of FRAMES decisions each; more by hand, for a figure."""
+MAX_COMPONENTS = 16
+"""The most that the core holds."""
 STEP_NS = 50_000_000
 STEP_S = float(np.float32(STEP_NS) * np.float32(1e-9))
 """A gap of exactly so long, in the loop's own arithmetic, is none."""
@@ -95,7 +97,7 @@ def calibration_of(draw: Callable[..., Any], rng: np.random.Generator, n: int) -
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    n = draw(st.integers(1, 6))
+    n = draw(st.sampled_from((1, 2, 3, 4, 6, MAX_COMPONENTS)))
     script = Script.random(FRAMES, int(rng.integers(2**31)), n)
     reach = draw(st.sampled_from((1.0, 3.0, 100.0, 1e9)))
     script = dataclasses.replace(
@@ -306,6 +308,73 @@ def test_every_policy_chooses_both_ways(core: Any, policy: str) -> None:
     else:
         assert {Reason.HELD if policy == "hold" else Reason.EASY} <= reasons
         assert reasons & {Reason.HARD, Reason.FIRST_FRAME}
+
+
+def plain_case(n: int, policy: str, threshold: float, **changes: Any) -> Case:
+    """A flight on which nothing happens, but for the changes."""
+    nothing = [np.zeros(FRAMES, np.int64) for _ in ROLES]
+    case = Case(
+        script=Script.random(FRAMES, 5, n),
+        calibration=Calibration.from_components(
+            tuple(Component(f"c{i}", "m", i == 2) for i in range(n))
+        ),
+        policy=policy,
+        options=PolicyOptions(),
+        thresholds=np.array([threshold] + [np.nan] * FRAMES, np.float32),
+        combination=Combination.LARGE,
+        filter_name="none",
+        deadline_ns=None,
+        failing=[zeros.astype(np.uint8) for zeros in nothing],
+        durations=nothing,
+        tick=0,
+        reset_at=FRAMES,
+    )
+    return dataclasses.replace(case, **changes)
+
+
+@pytest.mark.parametrize("policy", ["op", "op-ahead", "anchor"])
+@pytest.mark.parametrize("n", [1, 3, MAX_COMPONENTS])
+@pytest.mark.parametrize("max_gap_s", [0.5, np.inf])
+@pytest.mark.parametrize("fails", [(), (0,), (0, 1, 2), (1,)])
+@pytest.mark.parametrize("reset_at", [FRAMES, 6])
+def test_a_flights_first_frames(
+    core: Any, *, policy: str, n: int, max_gap_s: float, fails: tuple[int, ...], reset_at: int
+) -> None:
+    """Before there is a history, with small failing meanwhile: what is not known is not 0."""
+    small = np.zeros(FRAMES, np.uint8)
+    small[list(fails) + [reset_at + i for i in fails if reset_at < FRAMES]] = 1
+    case = plain_case(n, policy, 1e6, options=PolicyOptions(max_gap_s=max_gap_s), reset_at=reset_at)
+    check_same(core, dataclasses.replace(case, failing=[small, *case.failing[1:]]))
+
+
+@pytest.mark.parametrize("filter_name", [name for name in FILTERS if name != "none"])
+@pytest.mark.parametrize("table", ["beta_large", "beta_small"])
+@pytest.mark.parametrize("place", [0, 5, 6, 11])
+@pytest.mark.parametrize("gain", [0.25, -0.25])
+def test_one_gain_is_enough_for_a_velocity(
+    core: Any, filter_name: str, table: str, place: int, gain: float
+) -> None:
+    """Wherever it stands in a table of four rows and three components, whatever its sign."""
+    n, rows = 3, 4
+    gains = np.zeros(rows * n)
+    gains[place] = gain
+    zero = tuple(np.zeros(rows * n).tolist())
+    betas = {"beta_large": zero, "beta_small": zero} | {table: tuple(gains.tolist())}
+    calibration = dataclasses.replace(
+        Calibration.from_components(tuple(Component(f"c{i}", "m", i == 2) for i in range(n))),
+        parameters={f"{filter_name}.{name}": values for name, values in betas.items()},
+    )
+    case = plain_case(n, "every", 5.0, calibration=calibration, filter_name=filter_name)
+    check_same(core, case)
+    still = dataclasses.replace(
+        calibration, parameters={f"{filter_name}.{name}": zero for name in betas}
+    )
+    values, without = (
+        np.array([estimate.values for estimate in fly_python(flown)])
+        for flown in (case, dataclasses.replace(case, calibration=still))
+    )
+    used = table == "beta_small" or place >= 9  # large comes late: it finds the last row
+    assert np.array_equal(values, without) == (not used), "the gain is not what is tested"
 
 
 def test_the_numbers_of_the_codes_are_those_of_python(core: Any) -> None:

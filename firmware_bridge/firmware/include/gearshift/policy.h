@@ -3,6 +3,7 @@
 #ifndef GEARSHIFT_POLICY_H
 #define GEARSHIFT_POLICY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* In the order of runtime/decide/registry.py's BUILT_IN. */
@@ -44,14 +45,14 @@ enum { GS_FLAG_DEGRADED = 1, GS_FLAG_LATE = 2, GS_FLAG_HELD = 4, GS_FLAG_LOST = 
 
 typedef enum gs_action { GS_ACTION_SMALL, GS_ACTION_LARGE, GS_ACTION_HOLD } gs_action;
 
-/* One row of the policy table. has_signal 0: always `when_easy`. uses_history: the signal is +inf
+/* One row of the policy table. has_signal false: always `when_easy`. uses_history: the signal is +inf
  * on the first frame and after a gap. */
 typedef struct gs_policy {
     const char *name;
     gs_role probe; /* GS_ROLE_NONE: nothing is run before the choice */
     gs_action when_easy;
-    uint8_t has_signal;
-    uint8_t uses_history;
+    bool has_signal;
+    bool uses_history;
 } gs_policy;
 
 /* The policy of a code below GS_POLICY_COUNT. */

@@ -5,6 +5,7 @@
 #ifndef GEARSHIFT_PORTABLE_H
 #define GEARSHIFT_PORTABLE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #ifdef __FAST_MATH__
@@ -20,7 +21,7 @@
 /* An output is valid when its magnitudes sum to less than this, which no NaN does. */
 #define GS_OUTPUT_LIMIT 1e18
 
-static inline int gs_is_nan(float value)
+static inline bool gs_is_nan(float value)
 {
     return value != value;
 }
@@ -37,7 +38,7 @@ float gs_floor(float value);
 float gs_wrap_angle(float angle);
 
 /* Whether n values sum, in magnitude and in float64, to less than GS_OUTPUT_LIMIT. */
-int gs_is_valid_output(const float *values, uint32_t n);
+bool gs_is_valid_output(const float *values, uint32_t n);
 
 /* exp(score - largest): t = (score - largest) * log2(e), not below -126; k = floor(t); f = t - k;
  * (((((c4 f + c3) f + c2) f + c1) f + c0) f + 1) * 2^k. */

@@ -5,10 +5,13 @@
 #ifndef GEARSHIFT_SCHEDULER_H
 #define GEARSHIFT_SCHEDULER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "gearshift/configuration.h"
+#include "gearshift/filter.h"
+#include "gearshift/history.h"
 #include "gearshift/network.h"
 #include "gearshift/policy.h"
 #include "gearshift/status.h"
@@ -43,37 +46,15 @@ typedef struct gs_estimate {
  * network said, be it usable (ok) or not. */
 typedef struct gs_stage {
     gs_engine engine;
-    uint8_t ran, ok, output_valid;
+    bool ran, ok, output_valid;
     int64_t time_ns;
     uint64_t instructions;
     float output[GS_MAX_OUTPUTS];
 } gs_stage;
 
-/* What a flight remembers between frames (runtime/decide/history.py's FlightHistory). */
-typedef struct gs_history {
-    uint32_t index;
-    uint32_t frames_since_large; /* meaningful once large_known */
-    uint8_t accepted_known, large_known, has_previous;
-    int64_t accepted_time, large_time;
-    float interval;
-    float accepted[GS_MAX_COMPONENTS];
-    float previous[GS_MAX_COMPONENTS];
-    float small_at_large[GS_MAX_COMPONENTS];
-} gs_history;
-
-/* State of the filter over time (runtime/decide/filters.py). */
-typedef struct gs_filter {
-    uint8_t started, bias_known, moves;
-    uint32_t since_large;
-    int64_t time;
-    float value[GS_MAX_COMPONENTS];
-    float velocity[GS_MAX_COMPONENTS];
-    float bias[GS_MAX_COMPONENTS];
-} gs_filter;
-
 /* Private to the scheduler but for `stages`, whose outputs may be read after a frame (by role). */
 typedef struct gs_scheduler {
-    uint8_t configured;
+    bool configured;
     gs_configuration configuration;
     const gs_policy *policy;
     gs_clock clock;

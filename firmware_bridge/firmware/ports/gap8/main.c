@@ -79,12 +79,35 @@ static void on_tick(void *argument)
     pi_task_push_delayed_us(pi_task_callback(&tick, on_tick, NULL), TICK_US);
 }
 
-/* The bundle, from the read-only file system in flash to L2; null when it is not there. */
+/* A whole file in L2; null, and no length, when it cannot be read to its end. */
+static uint8_t *read_whole(pi_fs_file_t *file, uint32_t *length)
+{
+    const uint32_t size = file->size;
+    uint8_t *block = pi_l2_malloc((int)size + 8);
+    if (block == NULL) {
+        return NULL;
+    }
+    uint8_t *bytes = block + (8u - (uintptr_t)block % 8u) % 8u;
+    for (uint32_t done = 0; done < size;) {
+        const uint32_t left = size - done;
+        const uint32_t asked = left < READ_BYTES ? left : READ_BYTES;
+        const int32_t got = pi_fs_read(file, bytes + done, asked);
+        if (got <= 0 || (uint32_t)got > asked) {
+            return NULL;
+        }
+        done += (uint32_t)got;
+    }
+    *length = size;
+    return bytes;
+}
+
+/* The bundle, from the read-only file system in flash; null, and no length, when it is not there. */
 static uint8_t *load_bundle(uint32_t *length)
 {
     static struct pi_device flash, file_system;
     static struct pi_hyperflash_conf flash_configuration;
     static struct pi_fs_conf configuration;
+    *length = 0;
     pi_hyperflash_conf_init(&flash_configuration);
     pi_open_from_conf(&flash, &flash_configuration);
     if (pi_flash_open(&flash) != 0) {
@@ -101,21 +124,7 @@ static uint8_t *load_bundle(uint32_t *length)
     if (file == NULL) {
         return NULL;
     }
-    const uint32_t size = file->size;
-    uint8_t *block = pi_l2_malloc((int)size + 8);
-    if (block == NULL) {
-        return NULL;
-    }
-    uint8_t *bytes = block + (8u - (uintptr_t)block % 8u) % 8u;
-    for (*length = 0; *length < size;) {
-        const uint32_t left = size - *length;
-        const int32_t got =
-            pi_fs_read(file, bytes + *length, left < READ_BYTES ? left : READ_BYTES);
-        if (got <= 0) {
-            return NULL;
-        }
-        *length += (uint32_t)got;
-    }
+    uint8_t *bytes = read_whole(file, length);
     pi_fs_close(file);
     pi_fs_unmount(&file_system);
     pi_flash_close(&flash);
