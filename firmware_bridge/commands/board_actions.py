@@ -46,6 +46,7 @@ from gearshift.runtime.engines.integer_network import IntegerNetwork
 from gearshift.runtime.ensembles.ensemble_records import EnsembleRecord, read_ensemble
 from gearshift.runtime.ensembles.profile import write_profile
 from gearshift.runtime.errors import ConfigurationError, NetworkError
+from gearshift.runtime.files.whole_file import write_whole
 from gearshift.runtime.recordings.recording import RecordingReader
 from gearshift.runtime.types import Image, NetworkRole
 
@@ -299,7 +300,7 @@ def profile(options: argparse.Namespace, target: Target) -> int:
 def bundle(options: argparse.Namespace, networks: tuple[IntegerNetwork, ...]) -> int:
     """Write the networks of a board."""
     image = pack_bundle(networks).image
-    options.out.write_bytes(image)
+    write_whole(options.out, image)
     names = ", ".join(network.network.name for network in networks)
     sys.stdout.write(f"{options.out}: {names}, {len(image)} bytes\n")
     return 0

@@ -28,6 +28,7 @@ from gearshift.runtime.engines.network import find_network_source
 from gearshift.runtime.ensembles.ensemble_records import EnsembleRecord
 from gearshift.runtime.ensembles.profile import NetworkProfile, Profile, ProfileKind
 from gearshift.runtime.errors import ConfigurationError
+from gearshift.runtime.files.whole_file import write_whole
 from gearshift.runtime.types import Image, NetworkRole
 
 SCHEMA_VERSION = 1
@@ -184,10 +185,8 @@ def count_json(count: BoardCount) -> str:
 
 
 def write_count(path: Path, count: BoardCount) -> None:
-    """Write it, whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(count_json(count))
-    part.replace(path)
+    """Write it, whole or not at all; raises OutputError."""
+    write_whole(path, count_json(count))
 
 
 def _spread(sha256: str, seconds: Sequence[float]) -> NetworkProfile:

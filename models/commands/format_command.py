@@ -12,6 +12,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from gearshift.runtime.files.whole_file import output_place
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -57,7 +59,7 @@ def register_import(actions: Parsers) -> None:
         "--halve", action="store_true", help="give it frames of twice its size, halved before it"
     )
     gap8.add_argument("--frames", type=Path, metavar="DIR", help="PNG files: print their outputs")
-    gap8.add_argument("--out", type=Path, metavar="DIR", help="write it with its geometry")
+    gap8.add_argument("--out", type=output_place, metavar="DIR", help="write it with its geometry")
     gap8.add_argument("--json", action="store_true", help="print JSON")
     _add_camera(gap8)
     gap8.set_defaults(run=_import_gap8)
@@ -72,7 +74,7 @@ def register_import(actions: Parsers) -> None:
         "--data", type=Path, metavar="DIR", help="recordings to calibrate int8 on instead"
     )
     frontnet.add_argument(
-        "--out", type=Path, default=Path("imported"), metavar="DIR", help="(%(default)s)"
+        "--out", type=output_place, default=Path("imported"), metavar="DIR", help="(%(default)s)"
     )
     _add_camera(frontnet)
     frontnet.set_defaults(run=_import_frontnet)
@@ -93,7 +95,7 @@ def register_import(actions: Parsers) -> None:
     )
     own.add_argument("--data", type=Path, metavar="DIR", help="recordings to calibrate on instead")
     own.add_argument(
-        "--out", type=Path, default=Path("imported"), metavar="DIR", help="(%(default)s)"
+        "--out", type=output_place, default=Path("imported"), metavar="DIR", help="(%(default)s)"
     )
     _add_camera(own)
     own.set_defaults(run=_import_onnx)
@@ -136,7 +138,7 @@ def register_export(formats: Parsers) -> None:
         help="give the zoo's networks (default: all) their integer form, with its manifest entry",
     )
     gap8.add_argument(
-        "--out", type=Path, default=Path("gap8"), metavar="DIR", help="(%(default)s)/NAME"
+        "--out", type=output_place, default=Path("gap8"), metavar="DIR", help="(%(default)s)/NAME"
     )
     gap8.add_argument("--frame", type=Path, metavar="PNG", help="the golden input")
     gap8.add_argument(

@@ -26,6 +26,7 @@ import numpy as np
 from gearshift.runtime.decide.calibration import Calibration
 from gearshift.runtime.engines.network import find_network, zoo_folder
 from gearshift.runtime.errors import ConfigurationError
+from gearshift.runtime.files.whole_file import write_whole
 from gearshift.runtime.types import Component, FloatArray, NetworkRole
 
 SCHEMA_VERSION = 1
@@ -114,24 +115,22 @@ def read_ensemble(name: str, folder: Path | None = None) -> EnsembleRecord:
 
 
 def write_ensembles(records: Iterable[EnsembleRecord], folder: Path | None = None) -> Path:
-    """Write a zoo's `ensembles.json`, whole or not at all, and return its path."""
+    """Write a zoo's `ensembles.json`, whole or not at all, and return its path.
+
+    Raises OutputError.
+    """
     path = (folder or zoo_folder()) / ENSEMBLES_NAME
     write_records(path, records)
     return path
 
 
 def write_records(path: Path, records: Iterable[EnsembleRecord]) -> None:
-    """Write ensembles to a file, whole or not at all; raises ConfigurationError."""
+    """Write ensembles to a file, whole or not at all; raises OutputError."""
     document = {
         "schema_version": SCHEMA_VERSION,
         "ensembles": {record.name: ensemble_document(record) for record in records},
     }
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
-        part.replace(path)
-    except OSError as error:
-        raise ConfigurationError(f"cannot write {path}: {error.strerror}") from error
+    write_whole(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
 def ensemble_document(record: EnsembleRecord) -> dict[str, Any]:

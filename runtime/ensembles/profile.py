@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gearshift.runtime.errors import TraceError
+from gearshift.runtime.files.whole_file import write_whole
 
 SCHEMA_VERSION = 1
 
@@ -74,11 +75,9 @@ class Profile:
 
 
 def write_profile(path: Path, profile: Profile) -> None:
-    """Write a profile as JSON, whole or not at all."""
+    """Write a profile as JSON, whole or not at all; raises OutputError."""
     document = {"schema_version": SCHEMA_VERSION, **asdict(profile)}
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
-    part.replace(path)
+    write_whole(path, json.dumps(document, indent=1, sort_keys=True) + "\n")
 
 
 def read_profile(path: Path) -> Profile:

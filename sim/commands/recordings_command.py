@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gearshift.runtime.files.whole_file import output_file, output_place
+
 if TYPE_CHECKING:
     from gearshift.sim.convert.convert import Converted
     from gearshift.sim.convert.grey_images import Crop
@@ -59,7 +61,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     formats.set_defaults(run=_formats)
     sample = actions.add_parser("sample", help="write a made-up input to try a conversion on")
     sample.add_argument("format", metavar="FORMAT", help="as in `gearshift recordings formats`")
-    sample.add_argument("output", type=Path, metavar="OUT")
+    sample.add_argument("output", type=output_place, metavar="OUT")
     sample.add_argument("--frames", type=int, default=100, help="(%(default)s)")
     sample.add_argument("--size", default="160x96", metavar="WxH", help="(%(default)s)")
     sample.set_defaults(run=_sample)
@@ -67,7 +69,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def _register_convert(convert: argparse.ArgumentParser) -> None:
     convert.add_argument("input", type=Path, metavar="IN", help="file or folder")
-    convert.add_argument("output", type=Path, metavar="OUT.mcap")
+    convert.add_argument("output", type=output_file, metavar="OUT.mcap")
     convert.epilog = (
         "formats:\n"
         + "".join(f"  {name:<12} {text}\n" for name, text in FORMATS.items())

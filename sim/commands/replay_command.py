@@ -8,6 +8,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gearshift.runtime.files.whole_file import (
+    make_folder,
+    output_file,
+    output_place,
+    write_whole,
+)
+
 if TYPE_CHECKING:
     from gearshift.runtime.decide.policy import Policy
     from gearshift.runtime.ensembles.ensemble import Ensemble
@@ -87,18 +94,29 @@ def register(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--zoo", type=Path, metavar="DIR", help="networks and ensembles.json")
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="'-' prints it, without the table"
+        "--json",
+        type=output_or_dash,
+        metavar="FILE",
+        help="'-' prints it, without the table",
     )
     parser.add_argument(
-        "--csv", type=Path, metavar="FILE", help="one line per frame; '-' prints it"
+        "--csv",
+        type=output_or_dash,
+        metavar="FILE",
+        help="one line per frame; '-' prints it",
     )
-    parser.add_argument("--record", type=Path, metavar="OUT.mcap", help="write it with decisions")
+    parser.add_argument(
+        "--record", type=output_file, metavar="OUT.mcap", help="write it with decisions"
+    )
     parser.set_defaults(run=_run, usage_error=parser.error)
 
 
-def _run(options: argparse.Namespace) -> int:
-    import sys
+def output_or_dash(text: str) -> Path:
+    """A file to write as `output_place` has it, or "-" for standard output."""
+    return Path(text) if text == "-" else output_place(text)
 
+
+def _run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from gearshift.runtime.decide.policy_registry import find_policy
@@ -106,7 +124,7 @@ def _run(options: argparse.Namespace) -> int:
     from gearshift.runtime.errors import ConfigurationError
     from gearshift.runtime.scheduling.description import FlightDescription
     from gearshift.sim.commands.trace_command import progress_bar
-    from gearshift.sim.compare.report import json_text, write_text
+    from gearshift.sim.compare.report import json_text
     from gearshift.sim.replay.replay_report import (
         replay_csv,
         replay_document,
@@ -152,10 +170,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.csv is not None:
         texts[options.csv] = replay_csv(flights, components)
     for target, text in texts.items():
-        if str(target) == "-":
-            sys.stdout.write(text)
-        else:
-            write_text(target, text)
+        _write(target, text)
     if Path("-") not in texts:
         parts = {
             "engine": options.engine,
@@ -170,6 +185,17 @@ def _run(options: argparse.Namespace) -> int:
         wide = Console(width=max(console.width, TABLE_WIDTH), soft_wrap=True)
         wide.print(replay_table(title, summary, components, source).rich())
     return 0
+
+
+def _write(target: Path, text: str) -> None:
+    """To a file, or to standard output for "-"."""
+    import sys
+
+    if str(target) == "-":
+        sys.stdout.write(text)
+    else:
+        make_folder(target.parent)
+        write_whole(target, text)
 
 
 def _check_again(options: argparse.Namespace) -> None:

@@ -110,7 +110,7 @@ def run_comparison(
 
 
 def write_report(folder: Path, compared: Compared) -> None:
-    """Write report.json and plane.png; raises ConfigurationError when they cannot be written."""
+    """Write report.json and plane.png; raises OutputError."""
     document = report_document(
         compared.splits,
         compared.device,

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from gearshift.runtime.engines.network import Network
 from gearshift.runtime.errors import GearshiftError, TraceError
+from gearshift.runtime.files.whole_file import WholeFile
 from gearshift.runtime.types import Component, FloatArray
 
 SCHEMA_VERSION: Final = 1
@@ -147,7 +148,7 @@ def file_sha256(path: Path) -> str:
 
 
 def write_trace(trace: Trace, path: Path) -> None:
-    """Write a trace; the file appears under its name only when whole. Raises TraceError."""
+    """Write a trace; the file appears under its name only when whole. Raises OutputError."""
     header = {
         "schema_version": SCHEMA_VERSION,
         "split": trace.split,
@@ -167,17 +168,8 @@ def write_trace(trace: Trace, path: Path) -> None:
         "head_cell": trace.head_cell,
     }
     columns |= {OUTPUT_PREFIX + name: output for name, output in trace.outputs.items()}
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as stream:
-            np.savez_compressed(stream, allow_pickle=False, **columns)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise TraceError(f"cannot write {path}: {error.strerror}") from error
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with WholeFile(path) as stream:
+        np.savez_compressed(stream, allow_pickle=False, **columns)
 
 
 def read_trace(path: Path) -> Trace:
