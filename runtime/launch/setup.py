@@ -28,7 +28,6 @@ from gearshift.runtime.flight.view import Viewer
 from gearshift.runtime.launch.configuration import FlightConfig
 from gearshift.runtime.scheduling.deadline import DeadlineMonitor
 from gearshift.runtime.scheduling.description import FlightDescription, SchedulerSettings
-from gearshift.runtime.scheduling.scheduler import Scheduler
 from gearshift.runtime.sinks.sink import FlightInfo
 from gearshift.runtime.sources.source import Source
 from gearshift.runtime.types import Camera, NetworkRole
@@ -234,16 +233,8 @@ def _put_together(
     settings = scheduler_settings(config, threshold, deadline_ms)
     deadline = None if deadline_ms is None else DeadlineMonitor(round(deadline_ms * NS_PER_MS))
     try:
-        scheduler = Scheduler(
-            ensemble,
-            policy,
-            threshold,
-            settings.options,
-            combination=settings.combination,
-            filter_name=settings.filter_name,
-            deadline=deadline,
-            replay=not source.live,
-            clock=time.monotonic_ns,
+        scheduler = settings.scheduler(
+            ensemble, policy, deadline=deadline, replay=not source.live, clock=time.monotonic_ns
         )
     except ConfigurationError as error:
         raise config.document.error(("policy",), str(error)) from error

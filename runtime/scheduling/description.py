@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
@@ -23,7 +24,7 @@ from gearshift.runtime.ensembles.ensemble_records import (
 from gearshift.runtime.errors import RecordingError
 from gearshift.runtime.machine import Machine, this_machine
 from gearshift.runtime.scheduling.deadline import Deadline
-from gearshift.runtime.scheduling.scheduler import Scheduler
+from gearshift.runtime.scheduling.scheduler import Clock, Scheduler
 
 SCHEMA_VERSION = 1
 ATTRIBUTE = "flight"
@@ -53,6 +54,7 @@ class SchedulerSettings:
         deadline: Deadline | None = None,
         replay: bool = False,
         signal: Signal | None = None,
+        clock: Clock = time.perf_counter_ns,
         fault_level: int = logging.WARNING,
     ) -> Scheduler:
         """A scheduler for `policy`, which is what stands behind the name here.
@@ -70,6 +72,7 @@ class SchedulerSettings:
             deadline=deadline,
             replay=replay,
             signal=signal,
+            clock=clock,
             fault_level=fault_level,
         )
 
