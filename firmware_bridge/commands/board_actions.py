@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 import sys
 import time
@@ -39,12 +38,13 @@ from gearshift.firmware_bridge.measuring.board_profile import (
 from gearshift.firmware_bridge.measuring.board_target import Target, open_target
 from gearshift.firmware_bridge.measuring.soak import soak
 from gearshift.runtime.decide.combination import Combination
-from gearshift.runtime.decide.policy import Policy, PolicyOptions
+from gearshift.runtime.decide.policy import PolicyOptions
 from gearshift.runtime.decide.policy_registry import find_policy
 from gearshift.runtime.decide.selection import REASONS
 from gearshift.runtime.engines.integer_network import IntegerNetwork
-from gearshift.runtime.ensembles.ensemble_records import EnsembleRecord, read_ensemble
+from gearshift.runtime.ensembles.ensemble_records import read_ensemble
 from gearshift.runtime.ensembles.profile import write_profile
+from gearshift.runtime.ensembles.thresholds import resolve_threshold
 from gearshift.runtime.errors import ConfigurationError, NetworkError
 from gearshift.runtime.files.whole_file import write_whole
 from gearshift.runtime.recordings.recording import RecordingReader
@@ -221,7 +221,7 @@ def configure(options: argparse.Namespace, target: Target) -> int:
     """Configure the loop, and listen to it if that was asked for."""
     record = read_ensemble(options.ensemble, options.zoo)
     policy = find_policy(options.policy)
-    threshold = _threshold(options.threshold, record, policy)
+    threshold = resolve_threshold(options.threshold, record, policy, wanted="--threshold")
     with target.connect() as board:
         by_identity = {n.identity: n.number for n in board.networks}
         local = {n.network.name: network_identity(pack_network(n)) for n in target.networks}
@@ -322,23 +322,6 @@ def _images(recording: Path | None, frames: int) -> list[Image]:
     if recording is None:
         raise ConfigurationError("--policies needs --recording: choices hang on real frames")
     return [entry.frame.image for entry in islice(RecordingReader(recording), frames)]
-
-
-def _threshold(text: str | None, record: EnsembleRecord, policy: Policy) -> float | None:
-    if policy.signal is None:
-        return None
-    if text is None:
-        points = ", ".join(record.thresholds.get(policy.name, {})) or "none"
-        raise ConfigurationError(
-            f"policy {policy.name} needs --threshold: a number, or an operating point ({points})"
-        )
-    try:
-        value = float(text)
-    except ValueError:
-        return record.threshold(policy.name, text)
-    if math.isnan(value):
-        raise ConfigurationError("the threshold is not a number")
-    return value
 
 
 def _progress(frames: int) -> Callable[[int], None] | None:

@@ -55,17 +55,6 @@ class EnsembleRecord:
     calibration: Calibration
     thresholds: Thresholds = field(default_factory=dict)
 
-    def threshold(self, policy: str, operating_point: str) -> float:
-        """The threshold chosen on `val`; raises ConfigurationError naming those there are."""
-        points = self.thresholds.get(policy, {})
-        if operating_point not in points:
-            known = ", ".join(points) or "none; give a threshold"
-            raise ConfigurationError(
-                f"{self.name} has no operating point {operating_point!r} for policy {policy}; "
-                f"there are: {known}"
-            )
-        return points[operating_point]
-
 
 def read_ensembles(folder: Path | None = None) -> dict[str, EnsembleRecord]:
     """Every ensemble of a zoo; raises ConfigurationError when the file is missing or damaged."""

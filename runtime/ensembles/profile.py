@@ -10,7 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from gearshift.runtime.errors import TraceError
+from gearshift.runtime.engines.network import zoo_folder
+from gearshift.runtime.errors import ConfigurationError, TraceError
 from gearshift.runtime.files.whole_file import write_whole
 
 SCHEMA_VERSION = 1
@@ -72,6 +73,21 @@ class Profile:
                 f"(it has {', '.join(sorted(self.networks))}); profile it again"
             )
         return self.networks[name]
+
+
+def find_profile(name: str, zoo: Path | None = None) -> Path:
+    """A profile's file: a path, or the name of one in the zoo. Raises ConfigurationError."""
+    if name.endswith(".json") or "/" in name:
+        return Path(name)
+    folder = zoo or zoo_folder()
+    path = folder / f"profile-{name}.json"
+    if not path.exists():
+        known = sorted(p.stem.removeprefix("profile-") for p in folder.glob("profile-*.json"))
+        raise ConfigurationError(
+            f"there is no profile {name!r}; the zoo has {', '.join(known) or 'none'}; "
+            "or give a .json file, which `gearshift doctor --profile` writes"
+        )
+    return path
 
 
 def write_profile(path: Path, profile: Profile) -> None:

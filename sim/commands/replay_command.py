@@ -121,6 +121,7 @@ def _run(options: argparse.Namespace) -> int:
 
     from gearshift.runtime.decide.policy_registry import find_policy
     from gearshift.runtime.ensembles.loading import load_ensemble
+    from gearshift.runtime.ensembles.thresholds import resolve_threshold
     from gearshift.runtime.errors import ConfigurationError
     from gearshift.runtime.scheduling.description import FlightDescription
     from gearshift.sim.commands.trace_command import progress_bar
@@ -145,7 +146,7 @@ def _run(options: argparse.Namespace) -> int:
     ensemble = load_ensemble(options.ensemble, options.zoo, engine=options.engine)
     with closing(ensemble):
         record = ensemble.record
-        threshold = parse_threshold(options.threshold, record, policy)
+        threshold = resolve_threshold(options.threshold, record, policy, wanted="--threshold")
         settings, source = _settings(options, policy, threshold, record)
         record_to = None
         if options.record is not None:
@@ -271,6 +272,7 @@ def _changes(
     from gearshift.runtime.decide.combination import Combination
     from gearshift.runtime.decide.policy_registry import find_policy
     from gearshift.runtime.ensembles.ensemble_records import read_ensemble
+    from gearshift.runtime.ensembles.thresholds import resolve_threshold
     from gearshift.sim.replay.redecide import Changes
 
     ensemble = networks.record if networks is not None else None
@@ -281,7 +283,7 @@ def _changes(
         settings = replace(settings, policy=options.policy)
     if options.threshold is not None:
         policy = find_policy(settings.policy)
-        threshold = parse_threshold(options.threshold, ensemble or flown.ensemble, policy)
+        threshold = resolve_threshold(options.threshold, ensemble or flown.ensemble, policy)
         settings = replace(settings, threshold=threshold)
     if options.filter is not None:
         settings = replace(settings, filter_name=options.filter)
@@ -295,34 +297,6 @@ def _changes(
     return Changes(ensemble, None if settings == flown.settings else settings)
 
 
-def parse_threshold(text: str | None, record: EnsembleRecord, policy: Policy) -> float | None:
-    """The threshold that was asked for; None for a policy without a signal.
-
-    A number, inf, -inf, or the name of an operating point. Raises ConfigurationError.
-    """
-    from gearshift.runtime.errors import ConfigurationError
-
-    if policy.signal is None:
-        return None
-    points = record.thresholds.get(policy.name, {})
-    known = f"an operating point ({', '.join(points)})" if points else "an operating point"
-    if text is None:
-        raise ConfigurationError(
-            f"policy {policy.name} needs --threshold: a number, inf, -inf or {known}"
-        )
-    try:
-        value = float(text)
-    except ValueError:
-        if text in points:
-            return points[text]
-        raise ConfigurationError(
-            f"threshold {text!r} is not a number, inf, -inf or {known} of {record.name}"
-        ) from None
-    if math.isnan(value):
-        raise ConfigurationError(f"threshold {text!r} is not a number")
-    return value
-
-
 def _settings(
     options: argparse.Namespace,
     policy: Policy,
@@ -332,11 +306,10 @@ def _settings(
     """What to replay with, and where its latencies come from."""
     from gearshift.runtime.decide.combination import Combination
     from gearshift.runtime.decide.policy import PolicyOptions
-    from gearshift.runtime.ensembles.profile import read_profile
+    from gearshift.runtime.ensembles.profile import find_profile, read_profile
     from gearshift.runtime.errors import ConfigurationError
     from gearshift.runtime.machine import processor_name
     from gearshift.runtime.scheduling.description import SchedulerSettings
-    from gearshift.sim.compare.main_job import find_profile
     from gearshift.sim.replay.clock import Clock
     from gearshift.sim.replay.replaying import ReplaySettings
     from gearshift.sim.traces.run_cost import check_profile, latency_per_combination

@@ -24,11 +24,11 @@ from gearshift.runtime.types import (
     Frame,
     GroundTruth,
     NetworkRole,
+    interfaces,
 )
 from gearshift.sim.replay.clock import Clock, stream, truth_at
 from gearshift.sim.traces.oracle import bind_oracle, true_gain
 from gearshift.sim.traces.run_cost import combination
-from gearshift.sim.traces.trace import interfaces
 
 NS_PER_MS: Final = 1e6
 

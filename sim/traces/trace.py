@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from gearshift.runtime.engines.network import Network
 from gearshift.runtime.errors import GearshiftError, TraceError
 from gearshift.runtime.files.whole_file import WholeFile
-from gearshift.runtime.types import Component, FloatArray
+from gearshift.runtime.types import Component, FloatArray, interfaces
 
 SCHEMA_VERSION: Final = 1
 OUTPUT_PREFIX: Final = "output:"
@@ -117,11 +117,6 @@ class Trace:
                     f"the {self.split} trace has no network {name!r}, only "
                     f"{', '.join(sorted(self.outputs))}; make it again with 'gearshift trace make'"
                 )
-
-
-def interfaces(components: tuple[Component, ...]) -> list[tuple[str, str, bool]]:
-    """What must agree between components that mean the same; their scales may differ."""
-    return [(c.name, c.unit, c.angular) for c in components]
 
 
 def traces_folder() -> Path:
