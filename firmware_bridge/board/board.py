@@ -260,10 +260,6 @@ class Board:
             if event.status == Status.OK:
                 yield parse_estimate(parse_answer(event).body)
 
-    def stop_stream(self) -> None:
-        """End a stream; raises LinkError."""
-        self._ask(Type.STREAM, stream_payload(0, 0, on=False))
-
     # -- life -------------------------------------------------------------------------------------
 
     def reset(self) -> None:

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -63,9 +63,6 @@ class Finding:
     subject: str
     level: Level
     text: str
-
-
-Check = Callable[[], Iterator[Finding]]
 
 
 def ok(subject: str, text: str) -> Finding:

@@ -64,7 +64,6 @@ class ReplayedFlight:
     room: str
     person: str
     frames: int
-    has_truth: bool
     estimates: tuple[Estimate, ...]
     values: FloatArray
     truth: FloatArray
@@ -198,7 +197,6 @@ def _fly(
         room=attributes.get("room", ""),
         person=attributes.get("person", ""),
         frames=len(times),
-        has_truth=any(t is not None for t in truths),
         estimates=tuple(estimates),
         values=values,
         truth=then,

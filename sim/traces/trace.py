@@ -90,11 +90,6 @@ class Trace:
         """Number of frames."""
         return len(self.time_ns)
 
-    @property
-    def has_truth(self) -> bool:
-        """Whether any frame has ground truth."""
-        return bool((self.head_cell >= 0).any())
-
     @cached_property
     def starts(self) -> NDArray[np.int64]:
         """(flights + 1,) index of every flight's first frame, and the number of frames."""
@@ -127,11 +122,6 @@ def traces_folder() -> Path:
 def recordings_folder() -> Path:
     """The folder of recordings that ships with the package."""
     return Path(str(files("gearshift.sim"))) / "data" / "recordings"
-
-
-def read_shipped_trace(split: str) -> Trace:
-    """The trace of a split that ships with the package; raises TraceError."""
-    return read_trace(traces_folder() / f"{split}.npz")
 
 
 def file_sha256(path: Path) -> str:
