@@ -37,6 +37,7 @@ from gearshift.firmware_bridge.measuring.board_profile import (
 )
 from gearshift.firmware_bridge.measuring.board_target import Target, open_target
 from gearshift.firmware_bridge.measuring.soak import soak
+from gearshift.runtime.commands.sizes import parse_size
 from gearshift.runtime.decide.combination import Combination
 from gearshift.runtime.decide.policy import PolicyOptions
 from gearshift.runtime.decide.policy_registry import find_policy
@@ -175,12 +176,10 @@ def bench(options: argparse.Namespace, target: Target) -> int:
 
 def rates(options: argparse.Namespace) -> int:
     """Compute what lines allow."""
-    width, _, height = options.size.partition("x")
-    if not (width.isdecimal() and height.isdecimal() and int(width) * int(height) > 0):
-        raise ConfigurationError(f"--size {options.size} is not WIDTHxHEIGHT")
+    width, height = parse_size(options.size, "--size")
     if min(options.baud) < 1:
         raise ConfigurationError("--baud must be positive")
-    computed = line_rates(int(width), int(height), tuple(options.baud), options.payload)
+    computed = line_rates(width, height, tuple(options.baud), options.payload)
     if options.json:
         _print_json({"size": options.size, "lines": [asdict(line) for line in computed]})
         return 0

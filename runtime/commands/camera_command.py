@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gearshift.runtime.commands.sizes import parse_size
 from gearshift.runtime.files.whole_file import output_file, write_whole
 
 if TYPE_CHECKING:
@@ -271,18 +272,9 @@ def _bend(camera: Camera) -> float:
 def _board(text: str, square: float) -> Board:
     from gearshift.runtime.cameras.checkerboard import Board
 
-    columns, rows = _pair(text, "--board", "9x6")
+    columns, rows = parse_size(text, "--board", "9x6")
     return Board(columns, rows, square)
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
-    return None if text is None else _pair(text, "--size", "640x480")
-
-
-def _pair(text: str, option: str, example: str) -> tuple[int, int]:
-    from gearshift.runtime.errors import ConfigurationError
-
-    first, _, second = text.partition("x")
-    if not (first.isdigit() and second.isdigit()):
-        raise ConfigurationError(f"{option} {text}: write two whole numbers, such as {example}")
-    return int(first), int(second)
+    return None if text is None else parse_size(text, "--size", "640x480")

@@ -134,11 +134,11 @@ def ensemble_document(record: EnsembleRecord) -> dict[str, Any]:
             str(role): _numbers(values) for role, values in calibration.standard_deviation.items()
         },
         "parameters": {
-            name: [_number(value) for value in values]
+            name: [json_number(value) for value in values]
             for name, values in sorted(calibration.parameters.items())
         },
         "thresholds": {
-            policy: {point: _number(value) for point, value in points.items()}
+            policy: {point: json_number(value) for point, value in points.items()}
             for policy, points in record.thresholds.items()
         },
     }
@@ -178,13 +178,14 @@ def parse_ensemble(name: str, entry: dict[str, Any]) -> EnsembleRecord:
     return EnsembleRecord(name, networks, calibration, thresholds)
 
 
-def _number(value: float) -> float | str:
+def json_number(value: float) -> float | str:
+    """A number, or the text of one that JSON lacks: "nan", "inf", "-inf"."""
     return float(value) if np.isfinite(value) else str(float(value))
 
 
 def _numbers(values: FloatArray) -> list[float | str]:
     # The shortest decimal that reads back as the same float32.
-    return [_number(float(str(value))) for value in values]
+    return [json_number(float(str(value))) for value in values]
 
 
 def _array(values: list[float | str]) -> FloatArray:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gearshift.runtime.engines.network import zoo_folder
 from gearshift.runtime.errors import ConfigurationError, TraceError
 from gearshift.runtime.files.whole_file import write_whole
+from gearshift.runtime.scoring.metrics import summarise_latency
 
 SCHEMA_VERSION = 1
 
@@ -42,6 +45,12 @@ class NetworkProfile:
     energy_mj: float | None = None
     low_ms: float | None = None
     high_ms: float | None = None
+
+    @classmethod
+    def timed(cls, sha256: str, milliseconds: Sequence[float]) -> NetworkProfile:
+        """Of timed runs."""
+        spread = summarise_latency(np.asarray(milliseconds, dtype=np.float64))
+        return cls(sha256, **asdict(spread), runs=len(milliseconds))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,6 +18,7 @@ from gearshift.runtime.ensembles.ensemble import Ensemble
 from gearshift.runtime.ensembles.ensemble_records import (
     EnsembleRecord,
     ensemble_document,
+    json_number,
     parse_ensemble,
 )
 from gearshift.runtime.errors import RecordingError
@@ -95,7 +95,8 @@ class FlightDescription:
     def to_json(self) -> str:
         """The document that a recording carries."""
         settings = asdict(self.settings)
-        settings["threshold"] = _text(self.settings.threshold)
+        if self.settings.threshold is not None:
+            settings["threshold"] = json_number(self.settings.threshold)
         return json.dumps(
             {
                 "schema_version": SCHEMA_VERSION,
@@ -142,10 +143,3 @@ class FlightDescription:
                 f"{where}: what it says about its flight is damaged "
                 f"({type(error).__name__}: {error})"
             ) from error
-
-
-def _text(threshold: float | None) -> float | str | None:
-    """JSON has no infinities."""
-    if threshold is None or math.isfinite(threshold):
-        return threshold
-    return str(threshold)

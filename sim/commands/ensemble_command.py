@@ -96,7 +96,7 @@ def _calibrate(options: argparse.Namespace) -> int:
         calibrate_ensembles,
         with_measured_scales,
     )
-    from gearshift.sim.commands.trace_command import progress_bar
+    from gearshift.sim.commands.progress import progress_bar
     from gearshift.sim.traces.make_trace import ensemble_engines, find_recordings, make_trace
 
     recordings = find_recordings(options.data)

@@ -124,7 +124,7 @@ def _run(options: argparse.Namespace) -> int:
     from gearshift.runtime.ensembles.thresholds import resolve_threshold
     from gearshift.runtime.errors import ConfigurationError
     from gearshift.runtime.scheduling.description import FlightDescription
-    from gearshift.sim.commands.trace_command import progress_bar
+    from gearshift.sim.commands.progress import progress_bar
     from gearshift.sim.compare.report import json_text
     from gearshift.sim.replay.replay_report import (
         replay_csv,

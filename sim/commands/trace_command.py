@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from gearshift.runtime.files.whole_file import make_folder, output_place
@@ -43,6 +42,7 @@ def _make(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from gearshift.runtime.engines.network import read_manifest
+    from gearshift.sim.commands.progress import progress_bar
     from gearshift.sim.traces.make_trace import find_recordings, load_networks, make_trace
     from gearshift.sim.traces.trace import write_trace
 
@@ -101,13 +101,3 @@ def _info(options: argparse.Namespace) -> int:
     if not scored.any():
         console.print("no ground truth: no errors")
     return 0
-
-
-def progress_bar(paths: Sequence[Path]) -> Iterable[Path]:
-    """The paths, with a progress bar where tqdm is installed."""
-    try:
-        from tqdm import tqdm
-    except ModuleNotFoundError:
-        return paths
-    bar: Iterable[Path] = tqdm(paths, unit="flight", disable=None)
-    return bar
