@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from gearshift.runtime.cameras.lens import check_camera
 from gearshift.runtime.errors import ConfigurationError, OutputError, RecordingError
-from gearshift.runtime.files.whole_file import write_whole
+from gearshift.runtime.files.whole_file import write_whole, writing
 from gearshift.runtime.recordings.recording import RecordingReader
 from gearshift.runtime.scoring.counted_frames import angular_mask, scored_frames
 from gearshift.runtime.types import Camera, Component, FloatArray, HeadGrid
@@ -132,11 +132,11 @@ def load_dataset(folder: Path | str, *, limit: int | None = None) -> Dataset:
         known = []
     if len(listed) > len(known):
         try:
-            _extend(cache, index, paths[len(known) :], listed[len(known) :])
-        except (OSError, OutputError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
+            with writing(cache):
+                _extend(cache, index, paths[len(known) :], listed[len(known) :])
+        except OutputError as error:
             raise RecordingError(
-                f"cannot decode {folder} into {cache}: {reason}; "
+                f"cannot decode {folder} into {cache}: {error}; "
                 "use a copy, or links, in a folder that can be written beside"
             ) from error
     return _open(folder.name, cache, index, len(listed))
