@@ -66,13 +66,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     # A flight starts without the modules of the other commands, and although one of them is broken.
     named = next((word for word in words if not word.startswith("-")), None)
-    options = build_parser(load_commands(named)).parse_args(words)
-    logging.basicConfig(
-        level=[logging.WARNING, logging.INFO, logging.DEBUG][min(options.verbose, 2)],
-        format="%(levelname)s %(name)s: %(message)s",
-    )
-    run: Callable[[argparse.Namespace], int] = options.run
     try:
+        options = build_parser(load_commands(named)).parse_args(words)
+        logging.basicConfig(
+            level=[logging.WARNING, logging.INFO, logging.DEBUG][min(options.verbose, 2)],
+            format="%(levelname)s %(name)s: %(message)s",
+        )
+        run: Callable[[argparse.Namespace], int] = options.run
         return _run_with_extra(run, options)
     except GearshiftError as error:
         sys.stderr.write(f"gearshift: {error}\n")

@@ -24,6 +24,10 @@ class ConfigurationError(GearshiftError):
     """A name, value or combination that the user chose does not exist or does not fit."""
 
 
+class OutputError(GearshiftError):
+    """A file or folder cannot be written where it was asked for."""
+
+
 class RecordingError(GearshiftError):
     """A recording is missing, truncated, or not what it says it is."""
 

@@ -32,6 +32,11 @@ class Component:
     scale: float = 1.0
 
 
+def interfaces(components: tuple[Component, ...]) -> list[tuple[str, str, bool]]:
+    """What must agree between components that mean the same; their scales may differ."""
+    return [(c.name, c.unit, c.angular) for c in components]
+
+
 POSE_COMPONENTS = (
     Component("x", "m"),
     Component("y", "m"),

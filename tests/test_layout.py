@@ -1,4 +1,4 @@
-"""The packaging and the direction of imports that DESIGN promises."""
+"""The packaging and the direction of imports that the architecture promises."""
 
 import ast
 import tomllib

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 import sys
 import time
@@ -38,14 +37,17 @@ from gearshift.firmware_bridge.measuring.board_profile import (
 )
 from gearshift.firmware_bridge.measuring.board_target import Target, open_target
 from gearshift.firmware_bridge.measuring.soak import soak
+from gearshift.runtime.commands.sizes import parse_size
 from gearshift.runtime.decide.combination import Combination
-from gearshift.runtime.decide.policy import Policy, PolicyOptions
+from gearshift.runtime.decide.policy import PolicyOptions
 from gearshift.runtime.decide.policy_registry import find_policy
 from gearshift.runtime.decide.selection import REASONS
 from gearshift.runtime.engines.integer_network import IntegerNetwork
-from gearshift.runtime.ensembles.ensemble_records import EnsembleRecord, read_ensemble
+from gearshift.runtime.ensembles.ensemble_records import read_ensemble
 from gearshift.runtime.ensembles.profile import write_profile
+from gearshift.runtime.ensembles.thresholds import resolve_threshold
 from gearshift.runtime.errors import ConfigurationError, NetworkError
+from gearshift.runtime.files.whole_file import write_whole
 from gearshift.runtime.recordings.recording import RecordingReader
 from gearshift.runtime.types import Image, NetworkRole
 
@@ -174,12 +176,10 @@ def bench(options: argparse.Namespace, target: Target) -> int:
 
 def rates(options: argparse.Namespace) -> int:
     """Compute what lines allow."""
-    width, _, height = options.size.partition("x")
-    if not (width.isdecimal() and height.isdecimal() and int(width) * int(height) > 0):
-        raise ConfigurationError(f"--size {options.size} is not WIDTHxHEIGHT")
+    width, height = parse_size(options.size, "--size")
     if min(options.baud) < 1:
         raise ConfigurationError("--baud must be positive")
-    computed = line_rates(int(width), int(height), tuple(options.baud), options.payload)
+    computed = line_rates(width, height, tuple(options.baud), options.payload)
     if options.json:
         _print_json({"size": options.size, "lines": [asdict(line) for line in computed]})
         return 0
@@ -220,7 +220,7 @@ def configure(options: argparse.Namespace, target: Target) -> int:
     """Configure the loop, and listen to it if that was asked for."""
     record = read_ensemble(options.ensemble, options.zoo)
     policy = find_policy(options.policy)
-    threshold = _threshold(options.threshold, record, policy)
+    threshold = resolve_threshold(options.threshold, record, policy, wanted="--threshold")
     with target.connect() as board:
         by_identity = {n.identity: n.number for n in board.networks}
         local = {n.network.name: network_identity(pack_network(n)) for n in target.networks}
@@ -299,7 +299,7 @@ def profile(options: argparse.Namespace, target: Target) -> int:
 def bundle(options: argparse.Namespace, networks: tuple[IntegerNetwork, ...]) -> int:
     """Write the networks of a board."""
     image = pack_bundle(networks).image
-    options.out.write_bytes(image)
+    write_whole(options.out, image)
     names = ", ".join(network.network.name for network in networks)
     sys.stdout.write(f"{options.out}: {names}, {len(image)} bytes\n")
     return 0
@@ -321,23 +321,6 @@ def _images(recording: Path | None, frames: int) -> list[Image]:
     if recording is None:
         raise ConfigurationError("--policies needs --recording: choices hang on real frames")
     return [entry.frame.image for entry in islice(RecordingReader(recording), frames)]
-
-
-def _threshold(text: str | None, record: EnsembleRecord, policy: Policy) -> float | None:
-    if policy.signal is None:
-        return None
-    if text is None:
-        points = ", ".join(record.thresholds.get(policy.name, {})) or "none"
-        raise ConfigurationError(
-            f"policy {policy.name} needs --threshold: a number, or an operating point ({points})"
-        )
-    try:
-        value = float(text)
-    except ValueError:
-        return record.threshold(policy.name, text)
-    if math.isnan(value):
-        raise ConfigurationError("the threshold is not a number")
-    return value
 
 
 def _progress(frames: int) -> Callable[[int], None] | None:

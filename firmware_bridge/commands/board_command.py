@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from gearshift.runtime.files.whole_file import output_file
+
 if TYPE_CHECKING:
     from gearshift.firmware_bridge.measuring.board_target import Target
     from gearshift.runtime.engines.integer_network import IntegerNetwork
@@ -172,7 +174,7 @@ def _add_profile(actions: Parsers) -> None:
         "--recording", type=Path, metavar="FLIGHT.mcap", help="frames for --policies"
     )
     parser.add_argument("--frames", type=int, default=60, help="of it (default: %(default)s)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="(default: print it)")
+    parser.add_argument("--out", type=output_file, metavar="FILE", help="(default: print it)")
     _add_networks(parser)
     parser.set_defaults(run=_profile)
 
@@ -182,7 +184,7 @@ def _add_bundle(actions: Parsers) -> None:
     example = "gearshift board bundle --ensemble D1 --out d1.gsb"
     parser = _add(actions, "bundle", text, example)
     _add_networks(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--out", type=output_file, required=True, metavar="FILE")
     parser.set_defaults(run=_bundle)
 
 

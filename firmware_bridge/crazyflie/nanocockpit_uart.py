@@ -23,7 +23,6 @@ ENTROPY_TAG: Final = b"!RNG"
 TOF_TAG: Final = b"!TOF"
 INFERENCE_TAG: Final = b"\x90\x19\x08\x31"
 STAMPED_INFERENCE_TAG: Final = b"\x90\x19\x08\x32"
-TOF_ZONES: Final = 64
 
 _STATE: Final = struct.Struct("<I9hI3h")
 _ENTROPY: Final = struct.Struct("<I")

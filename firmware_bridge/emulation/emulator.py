@@ -22,6 +22,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from gearshift.runtime.errors import ConfigurationError, LinkError
+from gearshift.runtime.files.whole_file import make_folder, writing
 from gearshift.runtime.types import Image
 
 START_S = 10.0
@@ -97,8 +98,11 @@ def build(target: Build, cache: Path | None = None) -> Path:
     program = home / _sources_digest(folder) / _PROGRAMS[target]
     if program.exists():
         return program
-    program.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=program.parent, prefix=".build-") as place:
+    make_folder(program.parent)
+    with (
+        writing(program),
+        tempfile.TemporaryDirectory(dir=program.parent, prefix=".build-") as place,
+    ):
         made = subprocess.run(
             ["make", "-C", str(folder), f"BUILD={place}", str(target)],
             capture_output=True,

@@ -28,6 +28,7 @@ from gearshift.runtime.engines.network import find_network_source
 from gearshift.runtime.ensembles.ensemble_records import EnsembleRecord
 from gearshift.runtime.ensembles.profile import NetworkProfile, Profile, ProfileKind
 from gearshift.runtime.errors import ConfigurationError
+from gearshift.runtime.files.whole_file import write_whole
 from gearshift.runtime.types import Image, NetworkRole
 
 SCHEMA_VERSION = 1
@@ -165,7 +166,9 @@ def measure_board(board: Board, runs: int, time: Time) -> Profile:
         images = _noise((network.height, network.width), runs)
         results = [board.infer(network.number, image) for image in images]
         seconds = [r.compute_s if time == "compute" else r.round_trip_s for r in results]
-        networks[network.name] = _spread(find_network_source(network.name).sha256, seconds)
+        networks[network.name] = NetworkProfile.timed(
+            find_network_source(network.name).sha256, [1e3 * s for s in seconds]
+        )
     what = "networks on the board, without the line" if time == "compute" else "with the line"
     baud = board.address.baud
     return Profile(
@@ -184,18 +187,8 @@ def count_json(count: BoardCount) -> str:
 
 
 def write_count(path: Path, count: BoardCount) -> None:
-    """Write it, whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(count_json(count))
-    part.replace(path)
-
-
-def _spread(sha256: str, seconds: Sequence[float]) -> NetworkProfile:
-    times = 1e3 * np.array(seconds)
-    p50, p90, p99 = (float(value) for value in np.percentile(times, (50, 90, 99)))
-    return NetworkProfile(
-        sha256, float(times.mean()), p50, p90, p99, float(times.max()), len(times)
-    )
+    """Write it, whole or not at all; raises OutputError."""
+    write_whole(path, count_json(count))
 
 
 def _noise(shape: tuple[int, int], length: int) -> list[Image]:

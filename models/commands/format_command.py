@@ -8,15 +8,16 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
+
+from gearshift.runtime.files.whole_file import output_place
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from gearshift.runtime.engines.integer_network import Golden, IntegerNetwork
     from gearshift.runtime.types import Camera
 
 CALIBRATION_FRAMES = 768
@@ -57,7 +58,7 @@ def register_import(actions: Parsers) -> None:
         "--halve", action="store_true", help="give it frames of twice its size, halved before it"
     )
     gap8.add_argument("--frames", type=Path, metavar="DIR", help="PNG files: print their outputs")
-    gap8.add_argument("--out", type=Path, metavar="DIR", help="write it with its geometry")
+    gap8.add_argument("--out", type=output_place, metavar="DIR", help="write it with its geometry")
     gap8.add_argument("--json", action="store_true", help="print JSON")
     _add_camera(gap8)
     gap8.set_defaults(run=_import_gap8)
@@ -72,7 +73,7 @@ def register_import(actions: Parsers) -> None:
         "--data", type=Path, metavar="DIR", help="recordings to calibrate int8 on instead"
     )
     frontnet.add_argument(
-        "--out", type=Path, default=Path("imported"), metavar="DIR", help="(%(default)s)"
+        "--out", type=output_place, default=Path("imported"), metavar="DIR", help="(%(default)s)"
     )
     _add_camera(frontnet)
     frontnet.set_defaults(run=_import_frontnet)
@@ -93,7 +94,7 @@ def register_import(actions: Parsers) -> None:
     )
     own.add_argument("--data", type=Path, metavar="DIR", help="recordings to calibrate on instead")
     own.add_argument(
-        "--out", type=Path, default=Path("imported"), metavar="DIR", help="(%(default)s)"
+        "--out", type=output_place, default=Path("imported"), metavar="DIR", help="(%(default)s)"
     )
     _add_camera(own)
     own.set_defaults(run=_import_onnx)
@@ -136,7 +137,7 @@ def register_export(formats: Parsers) -> None:
         help="give the zoo's networks (default: all) their integer form, with its manifest entry",
     )
     gap8.add_argument(
-        "--out", type=Path, default=Path("gap8"), metavar="DIR", help="(%(default)s)/NAME"
+        "--out", type=output_place, default=Path("gap8"), metavar="DIR", help="(%(default)s)/NAME"
     )
     gap8.add_argument("--frame", type=Path, metavar="PNG", help="the golden input")
     gap8.add_argument(
@@ -153,6 +154,7 @@ def register_export(formats: Parsers) -> None:
 
 
 def _import_gap8(args: argparse.Namespace) -> int:
+    from gearshift.models.commands.integer_tables import layer_table, network_json, output_table
     from gearshift.models.formats.gap8_import import import_gap8
     from gearshift.models.formats.gap8_writer import run_integer_frames, write_gap8_folder
     from gearshift.models.formats.png_frames import read_frames
@@ -184,13 +186,13 @@ def _import_gap8(args: argparse.Namespace) -> int:
     if args.out is not None:
         write_gap8_folder(args.out, network, run.image)
     if args.json:
-        _write(_as_json(network, run, outputs))
+        _write(network_json(network, run, outputs))
         return 0
-    _write(_layer_table(network, run))
+    _write(layer_table(network, run))
     for note in imported.notes:
         _write(note)
     if outputs is not None:
-        _write(_output_table(network, outputs))
+        _write(output_table(network, outputs))
     if args.out is not None:
         _write(f"{args.out}: written")
     return 0
@@ -246,6 +248,7 @@ def _import_onnx(args: argparse.Namespace) -> int:
 
 
 def _export_gap8(args: argparse.Namespace) -> int:
+    from gearshift.models.commands.integer_tables import layer_table
     from gearshift.models.evaluating.inference import find_model
     from gearshift.models.formats.gap8_conversion import integers_of_onnx
     from gearshift.models.formats.gap8_writer import golden_image, write_gap8_folder
@@ -271,7 +274,7 @@ def _export_gap8(args: argparse.Namespace) -> int:
             image = golden_image(described.height, described.width)
         folder = args.out / _plain(described.name)
         run = write_gap8_folder(folder, network, image)
-        _write(f"{folder}\n" + _layer_table(network, run))
+        _write(f"{folder}\n" + layer_table(network, run))
         if args.data is not None:
             from gearshift.models.formats.gap8_export import measure_integers
 
@@ -287,70 +290,6 @@ def _integers_into_zoo(zoo: Path | None, names: list[str]) -> int:
     for name in names or sorted(read_manifest(folder)["networks"]):
         _write(str(write_integer_form(folder, name)))
     return 0
-
-
-def _layer_table(network: IntegerNetwork, run: Golden) -> str:
-    from gearshift.models.commands.model_tables import text_table
-
-    rows = []
-    for layer, total in zip(network.layers, run.sums, strict=True):
-        g = layer.geometry
-        rows.append(
-            [
-                layer.name,
-                g.kind.value,
-                f"{g.height}x{g.width}x{g.in_channels}",
-                f"{g.kernel}x{g.kernel} s{g.stride} p{g.padding}",
-                f"{g.out_height}x{g.out_width}x{g.out_channels}",
-                str(layer.weight.size),
-                f"{layer.accumulator_bound / 2**24:.3f}",
-                str(total),
-            ]
-        )
-    header = ["layer", "kind", "input", "window", "output", "weights", "bound/2^24", "byte sum"]
-    outputs = run.outputs.tolist()
-    values = (run.outputs * network.output_scale).astype("float32").tolist()
-    shown = ", ".join(f"{value:.4f}" for value in values[:8])
-    more = ", ..." if len(values) > 8 else ""
-    return (
-        text_table(header, rows)
-        + f"\ninput sum {int(run.image.sum(dtype='int64'))}, int32 outputs {outputs[:8]}{more}, "
-        f"values {shown}{more}"
-    )
-
-
-def _output_table(network: IntegerNetwork, outputs: NDArray[np.float32]) -> str:
-    from gearshift.models.commands.model_tables import text_table
-
-    names = [component.name for component in network.network.components]
-    header = ["frame", *(names or [str(index) for index in range(outputs.shape[1])])]
-    rows = [[str(i), *(f"{value:.5f}" for value in row)] for i, row in enumerate(outputs)]
-    return text_table(header, rows)
-
-
-def _as_json(network: IntegerNetwork, run: Golden, outputs: NDArray[np.float32] | None) -> str:
-    from gearshift.models.commands.model_tables import as_json
-
-    layers = [
-        {
-            "name": layer.name,
-            **asdict(layer.geometry),
-            "accumulator_bound": layer.accumulator_bound,
-            "requantisation_bound": layer.requantisation_bound,
-            "byte_sum": total,
-        }
-        for layer, total in zip(network.layers, run.sums, strict=True)
-    ]
-    document: dict[str, object] = {
-        "name": network.network.name,
-        "layers": layers,
-        "output_scale": network.output_scale.tolist(),
-        "input_sum": int(run.image.sum(dtype="int64")),
-        "outputs": run.outputs.tolist(),
-    }
-    if outputs is not None:
-        document["frames"] = outputs.astype("float64").tolist()
-    return as_json(document)
 
 
 def _calibration(args: argparse.Namespace) -> NDArray[np.uint8] | None:

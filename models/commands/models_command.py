@@ -9,6 +9,7 @@ from typing import Any
 
 from gearshift.models.commands import real_command
 from gearshift.models.commands.format_command import register_export, register_import
+from gearshift.runtime.files.whole_file import output_place
 
 HELP = "list, cost, train, import, export and compare networks"
 EXTRA = "train"
@@ -114,7 +115,7 @@ def _register_making(actions: argparse._SubParsersAction[argparse.ArgumentParser
     train.add_argument(
         "--teacher-share", type=float, default=0.5, help="how far labels move to it (%(default)s)"
     )
-    train.add_argument("--out", type=Path, default=Path("training"), metavar="DIR")
+    train.add_argument("--out", type=output_place, default=Path("training"), metavar="DIR")
     train.add_argument("--resume", action="store_true", help="continue from OUT/NAME.pt")
     train.add_argument("--start", type=Path, metavar="CHECKPOINT", help="fine-tune these weights")
     train.add_argument("--threads", type=int, default=1, help="(%(default)s)")
@@ -129,7 +130,9 @@ def _register_making(actions: argparse._SubParsersAction[argparse.ArgumentParser
         "--data", type=Path, required=True, metavar="DIR", help="folder with train, val, ..."
     )
     export.add_argument("--zoo", type=Path, metavar="DIR", help="folder of networks")
-    export.add_argument("--float", type=Path, metavar="DIR", help="also write float ONNX here")
+    export.add_argument(
+        "--float", type=output_place, metavar="DIR", help="also write float ONNX here"
+    )
     export.set_defaults(run=_export)
     register_export(formats)
     register_import(actions)

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.runtime.cameras.lens import check_camera
-from gearshift.runtime.errors import ConfigurationError, RecordingError
+from gearshift.runtime.errors import ConfigurationError, OutputError, RecordingError
+from gearshift.runtime.files.whole_file import write_whole, writing
 from gearshift.runtime.recordings.recording import RecordingReader
 from gearshift.runtime.scoring.counted_frames import angular_mask, scored_frames
 from gearshift.runtime.types import Camera, Component, FloatArray, HeadGrid
@@ -131,10 +132,11 @@ def load_dataset(folder: Path | str, *, limit: int | None = None) -> Dataset:
         known = []
     if len(listed) > len(known):
         try:
-            _extend(cache, index, paths[len(known) :], listed[len(known) :])
-        except OSError as error:
+            with writing(cache):
+                _extend(cache, index, paths[len(known) :], listed[len(known) :])
+        except OutputError as error:
             raise RecordingError(
-                f"cannot decode {folder} into {cache}: {error.strerror or error}; "
+                f"cannot decode {folder} into {cache}: {error}; "
                 "use a copy, or links, in a folder that can be written beside"
             ) from error
     return _open(folder.name, cache, index, len(listed))
@@ -182,9 +184,7 @@ def _extend(cache: Path, index: dict[str, Any], paths: list[Path], listed: list[
             index["flights"].append(
                 {"file": entry, "frames": len(rows), "attributes": dict(reader.header.attributes)}
             )
-    part = cache / "index.json.part"
-    part.write_text(json.dumps(index))
-    part.replace(cache / "index.json")
+    write_whole(cache / "index.json", json.dumps(index))
 
 
 def _nominal_camera(reader: RecordingReader) -> Camera | None:

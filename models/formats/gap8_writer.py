@@ -12,6 +12,7 @@ from gearshift.runtime.engines.gap8_folder import GEOMETRY_NAME, describe
 from gearshift.runtime.engines.integer_engine import IntegerEngine, golden
 from gearshift.runtime.engines.integer_network import Golden, IntegerNetwork
 from gearshift.runtime.errors import NetworkError
+from gearshift.runtime.files.whole_file import make_folder, writing
 from gearshift.runtime.types import FloatArray, Image
 
 
@@ -39,8 +40,11 @@ def write_gap8_folder(folder: Path, network: IntegerNetwork, image: Image) -> Go
     document, files = describe(network, run)
     if folder.exists():
         _check_replaceable(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as place:
+    make_folder(folder.parent)
+    with (
+        writing(folder),
+        tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as place,
+    ):
         new = Path(place) / "new"
         new.mkdir()
         for name, content in files.items():

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from gearshift.runtime.engines.integer_network import window_positions
 from gearshift.runtime.errors import ConfigurationError
 
 REQUANTISATION_BYTES = 16
@@ -109,7 +110,7 @@ class Layer:
     def _out(self, size: int) -> int:
         if self.kind is LayerKind.FULLY_CONNECTED:
             return 1
-        return (size + 2 * self.padding - self.kernel) // self.stride + 1
+        return window_positions(size, self.kernel, self.stride, self.padding)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The named architectures: the zoo's networks, candidates and controls. No framework needed.
 
-Budgets (DESIGN.md): M1.0 at most 14.2 M MAC, F1 at 35-60 % and F2 at 12-30 % of M1.0's modelled
+Budgets: M1.0 at most 14.2 M MAC, F1 at 35-60 % and F2 at 12-30 % of M1.0's modelled
 GAP8 latency, aux at most 25 % of F2's.
 """
 

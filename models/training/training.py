@@ -30,6 +30,7 @@ from gearshift.models.networks.torch_network import PoseNetwork
 from gearshift.models.training.augmentation import AugmentationConfig, Augmenter, Batch
 from gearshift.models.training.guide import Guide
 from gearshift.runtime.errors import ConfigurationError, NetworkError
+from gearshift.runtime.files.whole_file import WholeFile, make_folder, write_whole
 from gearshift.runtime.scoring.counted_frames import ANGLE_LIMIT
 from gearshift.runtime.types import FloatArray
 
@@ -119,7 +120,7 @@ class Trainer:
 
     def run(self, folder: Path) -> None:
         """Train to the last epoch, leaving a checkpoint and a log in `folder` after each."""
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         while self.epoch < self.config.epochs:
             started = time.perf_counter()
             loss = self._train_epoch()
@@ -151,11 +152,10 @@ class Trainer:
             "guide": self._guide.state_dict(),
             "optimiser": self._optimiser.state_dict(),
         }
-        part = path.with_suffix(".part")
-        torch.save(document, part)
-        part.replace(path)
+        with WholeFile(path) as stream:
+            torch.save(document, stream)
         log = {key: document[key] for key in ("architecture", "config", "training_set", "history")}
-        path.with_suffix(".json").write_text(json.dumps(log, indent=1))
+        write_whole(path.with_suffix(".json"), json.dumps(log, indent=1))
 
     def resume(self, path: Path) -> None:
         """Continue from a checkpoint; raises NetworkError when it is of another run."""

@@ -21,6 +21,7 @@ from gearshift.models.training.training import load_network, read_checkpoint
 from gearshift.models.zoo_making.zoo_writer import Scores, ZooEntry, write_network
 from gearshift.runtime.engines.network import Network
 from gearshift.runtime.errors import RecordingError
+from gearshift.runtime.files.whole_file import make_folder, write_whole
 from gearshift.runtime.types import Component
 
 TRAIN = "train"
@@ -71,11 +72,11 @@ def export(
     path = write_network(zoo, content, entry)
     if float_folder is not None:
         float_mae = {split: formats["float"] for split, formats in measured.items()}
-        float_folder.mkdir(parents=True, exist_ok=True)
+        make_folder(float_folder)
         float_content = with_metadata(
             float_model(network), replace(description, mae=float_mae).to_json()
         )
-        (float_folder / f"{name}.onnx").write_bytes(float_content)
+        write_whole(float_folder / f"{name}.onnx", float_content)
     loss = {split: relative_loss(f["float"], f["int8"]) for split, f in measured.items()}
     return Exported(path, entry, loss)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gearshift.models.zoo_making.zoo_writer import ZooEntry, write_network
 from gearshift.runtime.engines.network import Network
+from gearshift.runtime.files.whole_file import make_folder, write_whole
 
 FLOAT_FOLDER = "float"
 
@@ -31,6 +32,6 @@ def write_imported(
     if in_int8 is None:
         return (path,)
     float_path = folder / FLOAT_FOLDER / path.name
-    float_path.parent.mkdir(exist_ok=True)
-    float_path.write_bytes(in_float)
+    make_folder(float_path.parent)
+    write_whole(float_path, in_float)
     return path, float_path

@@ -16,6 +16,7 @@ from gearshift.models.zoo_making.zoo_writer import write_form
 from gearshift.runtime.engines.litert_engine import LiteRtEngine
 from gearshift.runtime.engines.network import LITERT, Network, find_network
 from gearshift.runtime.errors import NetworkError
+from gearshift.runtime.files.whole_file import write_whole
 
 SUFFIX = ".tflite"
 
@@ -52,9 +53,7 @@ def export_tflite(name: str, zoo: Path, flights: Mapping[str, Dataset]) -> Expor
     mae = {split: compared.tflite for split, compared in splits.items()}
     network = replace(chain.network, mae=mae)
     written = _converted(chain, network, str(file.path))
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(written)
-    part.replace(path)
+    write_whole(path, written)
     write_form(zoo, name, LITERT, path)
     return ExportedTflite(path, network, splits)
 

@@ -27,6 +27,7 @@ from gearshift.runtime.engines.network import (
 )
 from gearshift.runtime.ensembles.profile import NetworkProfile, Profile, ProfileKind, write_profile
 from gearshift.runtime.errors import NetworkError
+from gearshift.runtime.files.whole_file import make_folder, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -68,8 +69,8 @@ class ZooEntry:
 def write_network(folder: Path, content: bytes, entry: ZooEntry) -> Path:
     """Put a network into the zoo: its file first, then the manifest, each whole or not at all."""
     path = folder / f"{entry.name}.onnx"
-    folder.mkdir(parents=True, exist_ok=True)
-    _replace(path, content)
+    make_folder(folder)
+    write_whole(path, content)
     manifest = folder / MANIFEST_NAME
     document: dict[str, Any] = (
         read_manifest(folder)
@@ -174,10 +175,4 @@ def _method(model: CostModel) -> str:
 
 def _write_manifest(folder: Path, document: dict[str, Any]) -> None:
     content = json.dumps(document, indent=1, sort_keys=True) + "\n"
-    _replace(folder / MANIFEST_NAME, content.encode())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    part.replace(path)
+    write_whole(folder / MANIFEST_NAME, content)

@@ -311,8 +311,10 @@ def _timings(
 def _spread(times: Sequence[float]) -> Spread:
     import numpy as np
 
-    p50, p90, p99 = (float(v) for v in np.percentile(times, (50, 90, 99)))
-    return Spread(len(times), p50, p90, p99, max(times))
+    from gearshift.runtime.scoring.metrics import summarise_latency
+
+    found = summarise_latency(np.array(times))
+    return Spread(len(times), found.p50_ms, found.p90_ms, found.p99_ms, found.max_ms)
 
 
 def _against_onnx(opened: Sequence[_Opened], spreads: Sequence[Spread]) -> list[Spread]:

@@ -19,7 +19,7 @@ from gearshift.runtime.flight.pipeline import Flight, FlightLimits, Observer, gu
 from gearshift.runtime.launch.conduct import keep_for_the_flight, prepare_process
 from gearshift.runtime.launch.setup import warm_up
 from gearshift.runtime.recordings.recording import RecordingReader
-from gearshift.runtime.scheduling.scheduler import Scheduler
+from gearshift.runtime.scheduling.description import SchedulerSettings
 from gearshift.runtime.sinks.sink import FlightInfo
 from gearshift.runtime.sinks.sink_registry import find_sink
 from gearshift.runtime.sources.source import SourceEnded
@@ -130,12 +130,8 @@ def bench_flight(
     up."""
     prepare_process()
     warm_up(ensemble)
-    scheduler = Scheduler(
-        guarded(ensemble),
-        OP,
-        0.0,
-        replay=not source.live,
-        clock=time.monotonic_ns,
+    scheduler = SchedulerSettings(OP.name, 0.0).scheduler(
+        guarded(ensemble), OP, replay=not source.live, clock=time.monotonic_ns
     )
     options: dict[str, dict[str, object]] = {
         "jsonl": {"path": str(folder / "estimates.jsonl")},

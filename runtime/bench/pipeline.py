@@ -239,8 +239,10 @@ def _result(
 def _quantiles(values: Sequence[float]) -> Quantiles:
     import numpy as np
 
-    p50, p90, p99 = (float(v) for v in np.percentile(values, (50, 90, 99)))
-    return Quantiles(p50, p90, p99, max(values))
+    from gearshift.runtime.scoring.metrics import summarise_latency
+
+    found = summarise_latency(np.array(values))
+    return Quantiles(found.p50_ms, found.p90_ms, found.p99_ms, found.max_ms)
 
 
 def pipeline_table(bench: PipelineBench) -> str:

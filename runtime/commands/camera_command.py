@@ -8,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gearshift.runtime.commands.sizes import parse_size
+from gearshift.runtime.files.whole_file import output_file, write_whole
+
 if TYPE_CHECKING:
     from gearshift.runtime.cameras.checkerboard import Board, ViewCollector
     from gearshift.runtime.types import Camera
@@ -56,7 +59,7 @@ def _register_calibrate(calibrate: argparse.ArgumentParser) -> None:
     calibrate.add_argument(
         "--square", type=float, required=True, metavar="M", help="side of a square in metres"
     )
-    calibrate.add_argument("--out", type=Path, required=True, metavar="CAMERA.toml")
+    calibrate.add_argument("--out", type=output_file, required=True, metavar="CAMERA.toml")
     calibrate.add_argument("--force", action="store_true", help="replace CAMERA.toml if it exists")
     calibrate.add_argument("--name", help="of the camera (default: the name of CAMERA.toml)")
     calibrate.add_argument(
@@ -66,7 +69,10 @@ def _register_calibrate(calibrate: argparse.ArgumentParser) -> None:
         help="OpenCV's model of distortion; beyond 120 degrees a lens is a fisheye (%(default)s)",
     )
     calibrate.add_argument(
-        "--preview", type=Path, metavar="PNG", help="write an image of all corners that were found"
+        "--preview",
+        type=output_file,
+        metavar="PNG",
+        help="write an image of all corners that were found",
     )
     calibrate.add_argument(
         "--count", type=int, default=25, metavar="N", help="views to take of a camera (%(default)s)"
@@ -137,10 +143,7 @@ def _calibrate(options: argparse.Namespace) -> int:
         reprojection_error=found.error,
         coverage=found.coverage,
     )
-    try:
-        options.out.write_text(camera_text(found.camera, record))
-    except OSError as error:
-        raise ConfigurationError(f"cannot write {options.out}: {error.strerror}") from error
+    write_whole(options.out, camera_text(found.camera, record))
     camera = found.camera
     sys.stdout.write(
         f"{options.out}: {camera.width}x{camera.height}, fx {camera.fx:.1f}, fy {camera.fy:.1f}, "
@@ -171,16 +174,12 @@ def _stay_silent(collector: ViewCollector) -> None:
 
 
 def _write_preview(path: Path, picture: object) -> None:
-    from gearshift.runtime.errors import ConfigurationError
     from gearshift.runtime.files.opencv import load_opencv
 
     cv2 = load_opencv()
     done, content = cv2.imencode(".png", picture)
     assert done
-    try:
-        path.write_bytes(content.tobytes())
-    except OSError as error:
-        raise ConfigurationError(f"cannot write {path}: {error.strerror}") from error
+    write_whole(path, content.tobytes())
 
 
 def _show(options: argparse.Namespace) -> int:
@@ -273,18 +272,9 @@ def _bend(camera: Camera) -> float:
 def _board(text: str, square: float) -> Board:
     from gearshift.runtime.cameras.checkerboard import Board
 
-    columns, rows = _pair(text, "--board", "9x6")
+    columns, rows = parse_size(text, "--board", "9x6")
     return Board(columns, rows, square)
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
-    return None if text is None else _pair(text, "--size", "640x480")
-
-
-def _pair(text: str, option: str, example: str) -> tuple[int, int]:
-    from gearshift.runtime.errors import ConfigurationError
-
-    first, _, second = text.partition("x")
-    if not (first.isdigit() and second.isdigit()):
-        raise ConfigurationError(f"{option} {text}: write two whole numbers, such as {example}")
-    return int(first), int(second)
+    return None if text is None else parse_size(text, "--size", "640x480")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from gearshift.runtime.files.whole_file import output_file
+
 HELP = "examine this machine before take-off: processor, camera, ports, disk, networks, latency"
 EXTRA: str | None = None
 USUAL_HZ = 30.0
@@ -26,7 +28,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         "--seconds", type=float, default=5.0, metavar="S", help="of the self-test (default 5)"
     )
     parser.add_argument(
-        "--profile", type=Path, metavar="OUT.json", help="write the self-test as a profile"
+        "--profile", type=output_file, metavar="OUT.json", help="write the self-test as a profile"
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.set_defaults(run=_run)

@@ -105,7 +105,12 @@ class Geometry:
     def _out(self, size: int) -> int:
         if self.kind is IntegerKind.FULLY_CONNECTED:
             return 1
-        return (size + 2 * self.padding - self.kernel) // self.stride + 1
+        return window_positions(size, self.kernel, self.stride, self.padding)
+
+
+def window_positions(size: int, kernel: int, stride: int, padding: int) -> int:
+    """How many places a window has along one side of an activation."""
+    return (size + 2 * padding - kernel) // stride + 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,7 +16,7 @@ from gearshift.runtime.ensembles.ensemble_records import (
     Thresholds,
 )
 from gearshift.runtime.errors import ConfigurationError, NetworkError
-from gearshift.runtime.types import Component, NetworkRole
+from gearshift.runtime.types import NetworkRole, interfaces
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +43,7 @@ class Ensemble:
         for network in (small, large):
             if network.grid is not None or not network.components:
                 raise NetworkError(f"{self.name}: {network.name} is no regression network")
-        if _interfaces(small.components) != _interfaces(large.components):
+        if interfaces(small.components) != interfaces(large.components):
             raise NetworkError(
                 f"{self.name}: {small.name} gives {_names(small)}, {large.name} {_names(large)}"
             )
@@ -76,7 +76,7 @@ class Ensemble:
 
     def _check_calibration(self) -> None:
         calibration, components = self.calibration, self.small.network.components
-        if _interfaces(calibration.components) != _interfaces(components):
+        if interfaces(calibration.components) != interfaces(components):
             raise ConfigurationError(
                 f"{self.name}: its calibration is not for outputs {_names(self.small.network)}"
             )
@@ -130,10 +130,6 @@ def closing_on_error() -> Iterator[dict[NetworkRole, Engine]]:
         for engine in engines.values():
             engine.close()
         raise
-
-
-def _interfaces(components: tuple[Component, ...]) -> list[tuple[str, str, bool]]:
-    return [(component.name, component.unit, component.angular) for component in components]
 
 
 def _names(network: Network) -> str:

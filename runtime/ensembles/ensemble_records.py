@@ -26,6 +26,7 @@ import numpy as np
 from gearshift.runtime.decide.calibration import Calibration
 from gearshift.runtime.engines.network import find_network, zoo_folder
 from gearshift.runtime.errors import ConfigurationError
+from gearshift.runtime.files.whole_file import write_whole
 from gearshift.runtime.types import Component, FloatArray, NetworkRole
 
 SCHEMA_VERSION = 1
@@ -53,17 +54,6 @@ class EnsembleRecord:
     networks: Mapping[NetworkRole, NetworkReference]
     calibration: Calibration
     thresholds: Thresholds = field(default_factory=dict)
-
-    def threshold(self, policy: str, operating_point: str) -> float:
-        """The threshold chosen on `val`; raises ConfigurationError naming those there are."""
-        points = self.thresholds.get(policy, {})
-        if operating_point not in points:
-            known = ", ".join(points) or "none; give a threshold"
-            raise ConfigurationError(
-                f"{self.name} has no operating point {operating_point!r} for policy {policy}; "
-                f"there are: {known}"
-            )
-        return points[operating_point]
 
 
 def read_ensembles(folder: Path | None = None) -> dict[str, EnsembleRecord]:
@@ -114,24 +104,22 @@ def read_ensemble(name: str, folder: Path | None = None) -> EnsembleRecord:
 
 
 def write_ensembles(records: Iterable[EnsembleRecord], folder: Path | None = None) -> Path:
-    """Write a zoo's `ensembles.json`, whole or not at all, and return its path."""
+    """Write a zoo's `ensembles.json`, whole or not at all, and return its path.
+
+    Raises OutputError.
+    """
     path = (folder or zoo_folder()) / ENSEMBLES_NAME
     write_records(path, records)
     return path
 
 
 def write_records(path: Path, records: Iterable[EnsembleRecord]) -> None:
-    """Write ensembles to a file, whole or not at all; raises ConfigurationError."""
+    """Write ensembles to a file, whole or not at all; raises OutputError."""
     document = {
         "schema_version": SCHEMA_VERSION,
         "ensembles": {record.name: ensemble_document(record) for record in records},
     }
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
-        part.replace(path)
-    except OSError as error:
-        raise ConfigurationError(f"cannot write {path}: {error.strerror}") from error
+    write_whole(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
 def ensemble_document(record: EnsembleRecord) -> dict[str, Any]:
@@ -146,11 +134,11 @@ def ensemble_document(record: EnsembleRecord) -> dict[str, Any]:
             str(role): _numbers(values) for role, values in calibration.standard_deviation.items()
         },
         "parameters": {
-            name: [_number(value) for value in values]
+            name: [json_number(value) for value in values]
             for name, values in sorted(calibration.parameters.items())
         },
         "thresholds": {
-            policy: {point: _number(value) for point, value in points.items()}
+            policy: {point: json_number(value) for point, value in points.items()}
             for policy, points in record.thresholds.items()
         },
     }
@@ -190,13 +178,14 @@ def parse_ensemble(name: str, entry: dict[str, Any]) -> EnsembleRecord:
     return EnsembleRecord(name, networks, calibration, thresholds)
 
 
-def _number(value: float) -> float | str:
+def json_number(value: float) -> float | str:
+    """A number, or the text of one that JSON lacks: "nan", "inf", "-inf"."""
     return float(value) if np.isfinite(value) else str(float(value))
 
 
 def _numbers(values: FloatArray) -> list[float | str]:
     # The shortest decimal that reads back as the same float32.
-    return [_number(float(str(value))) for value in values]
+    return [json_number(float(str(value))) for value in values]
 
 
 def _array(values: list[float | str]) -> FloatArray:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from gearshift.runtime.errors import TraceError
+import numpy as np
+
+from gearshift.runtime.engines.network import zoo_folder
+from gearshift.runtime.errors import ConfigurationError, TraceError
+from gearshift.runtime.files.whole_file import write_whole
+from gearshift.runtime.scoring.metrics import summarise_latency
 
 SCHEMA_VERSION = 1
 
@@ -40,6 +45,12 @@ class NetworkProfile:
     energy_mj: float | None = None
     low_ms: float | None = None
     high_ms: float | None = None
+
+    @classmethod
+    def timed(cls, sha256: str, milliseconds: Sequence[float]) -> NetworkProfile:
+        """Of timed runs."""
+        spread = summarise_latency(np.asarray(milliseconds, dtype=np.float64))
+        return cls(sha256, **asdict(spread), runs=len(milliseconds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +84,25 @@ class Profile:
         return self.networks[name]
 
 
+def find_profile(name: str, zoo: Path | None = None) -> Path:
+    """A profile's file: a path, or the name of one in the zoo. Raises ConfigurationError."""
+    if name.endswith(".json") or "/" in name:
+        return Path(name)
+    folder = zoo or zoo_folder()
+    path = folder / f"profile-{name}.json"
+    if not path.exists():
+        known = sorted(p.stem.removeprefix("profile-") for p in folder.glob("profile-*.json"))
+        raise ConfigurationError(
+            f"there is no profile {name!r}; the zoo has {', '.join(known) or 'none'}; "
+            "or give a .json file, which `gearshift doctor --profile` writes"
+        )
+    return path
+
+
 def write_profile(path: Path, profile: Profile) -> None:
-    """Write a profile as JSON, whole or not at all."""
+    """Write a profile as JSON, whole or not at all; raises OutputError."""
     document = {"schema_version": SCHEMA_VERSION, **asdict(profile)}
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
-    part.replace(path)
+    write_whole(path, json.dumps(document, indent=1, sort_keys=True) + "\n")
 
 
 def read_profile(path: Path) -> Profile:

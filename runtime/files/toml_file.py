@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,10 +80,11 @@ class TomlDocument:
             places.setdefault(key[:depth], f"{origin} {name.strip()}")
         return TomlDocument(self.name, values, {**places, key: f"{origin} {name.strip()}"})
 
-    def convert(self, to: type[T], *, schema_version: int) -> T:
+    def convert(self, to: type[T], *, schema_version: int, beside: Collection[str] = ()) -> T:
         """The values as a `to`; raises ConfigurationError for the first that does not fit.
 
-        The document must have `schema_version`, and the struct a field of that name.
+        The document must have `schema_version`, and the struct a field of that name. beside: keys
+        that something else reads.
         """
         version = self.values.get(VERSION_KEY)
         if version != schema_version or isinstance(version, bool):
@@ -92,22 +93,45 @@ class TomlDocument:
                 (VERSION_KEY,),
                 f"{VERSION_KEY} {given}; this gearshift reads {VERSION_KEY} = {schema_version}",
             )
-        try:
-            return msgspec.convert(self.values, to)
-        except msgspec.ValidationError as error:
-            raise self._explain(error, to) from error
+        return self.convert_table((), to, beside=beside)
 
-    def _explain(self, error: msgspec.ValidationError, to: type[Any]) -> ConfigurationError:
+    def convert_table(self, key: Key, to: type[T], *, beside: Collection[str] = ()) -> T:
+        """One table as a `to`; raises ConfigurationError for the first value that does not fit.
+
+        beside: keys of the table that something else reads.
+        """
+        table = _value_at(self.values, key)
+        if not isinstance(table, Mapping):
+            raise self.error(key, f"{key_text(key)} is {_shown(table)}; expected a table")
+        values = {name: value for name, value in table.items() if name not in beside}
+        try:
+            return msgspec.convert(values, to)
+        except msgspec.ValidationError as error:
+            raise self._explain(error, to, key, values, beside) from error
+
+    def _explain(
+        self,
+        error: msgspec.ValidationError,
+        to: type[Any],
+        table: Key,
+        values: Mapping[str, Any],
+        beside: Collection[str],
+    ) -> ConfigurationError:
         text = str(error)
         found = _AT.search(text)
         steps = _STEP.findall(found[1]) if found is not None else []
         if found is not None:
             text = text[: found.start()]
-        key = _concrete(self.values, to, str(error), [a or b for a, b in steps])
-        expected = _type_at(inspect.type_info(to), key, self.values)
+        inside = _concrete(values, to, str(error), [a or b for a, b in steps])
+        expected = _type_at(inspect.type_info(to), inside, values)
+        key = (*table, *inside)
+        if error.__cause__ is not None:
+            # What a struct says about itself once its values are there.
+            return self.error(key, str(error.__cause__))
         if field := re.fullmatch(r"Object contains unknown field `(.*)`", text, re.DOTALL):
             inner = (*key, field[1])
             known = tuple(name for t in expected for name in _fields(t))
+            known += () if inside else tuple(beside)
             return self.error(inner, f"key {key_text(inner)} is unknown; {advice(field[1], known)}")
         if field := re.fullmatch(r"Object missing required field `(.*)`", text, re.DOTALL):
             where = f"table {key_text(key)}" if key else "the file"

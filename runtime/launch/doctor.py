@@ -12,14 +12,14 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from gearshift.runtime.ensembles.ensemble import Ensemble
 from gearshift.runtime.errors import GearshiftError
-from gearshift.runtime.launch.configuration import RECORDING_SINK, FlightConfig
+from gearshift.runtime.launch.configuration import RECORDING, FlightConfig
 from gearshift.runtime.launch.feasibility import check_flight
 from gearshift.runtime.launch.setup import flown_ensemble, flown_policy, flown_threshold
 from gearshift.runtime.machine import this_machine
@@ -63,9 +63,6 @@ class Finding:
     subject: str
     level: Level
     text: str
-
-
-Check = Callable[[], Iterator[Finding]]
 
 
 def ok(subject: str, text: str) -> Finding:
@@ -118,7 +115,7 @@ def examine_flight(config: FlightConfig) -> Iterator[Finding]:
         yield ok("configuration", config.document.name)
     yield from _source(config)
     for sink in config.sinks:
-        if sink.kind == RECORDING_SINK:
+        if sink.kind == RECORDING:
             yield from _disk(Path(str(getattr(sink.options, "folder", "."))))
         else:
             yield from _device(sink.name, sink.options)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from gearshift.runtime.decide.policy import Action, Policy, Probe
-from gearshift.runtime.engines.network import zoo_folder
 from gearshift.runtime.ensembles.ensemble_records import read_ensemble
 from gearshift.runtime.ensembles.loading import is_ensemble_file, load_ensemble
-from gearshift.runtime.ensembles.profile import Profile, read_profile
+from gearshift.runtime.ensembles.profile import Profile, find_profile, read_profile
 from gearshift.runtime.errors import ConfigurationError, TraceError
 from gearshift.runtime.launch.configuration import FlightConfig
 from gearshift.runtime.launch.setup import engine_key, flown_policy, flown_source
@@ -47,21 +45,6 @@ def networks_per_frame(policy: Policy) -> tuple[Roles, Roles]:
     easy = _once((*probe, *answer))
     hard = easy if policy.signal is None else _once((*probe, NetworkRole.LARGE))
     return easy, hard
-
-
-def find_profile(name: str) -> Path:
-    """The file of a profile: a path, or the name of one in the zoo; raises ConfigurationError."""
-    if name.endswith(".json") or "/" in name:
-        return Path(name)
-    folder = zoo_folder()
-    path = folder / f"profile-{name}.json"
-    if path.exists():
-        return path
-    known = sorted(p.stem.removeprefix("profile-") for p in folder.glob("profile-*.json"))
-    raise ConfigurationError(
-        f"there is no profile {name!r}; the zoo has {', '.join(known) or 'none'}; "
-        "or give a .json file, which `gearshift doctor --profile` writes"
-    )
 
 
 def network_names(config: FlightConfig) -> dict[NetworkRole, str]:

@@ -16,6 +16,7 @@ from gearshift.runtime.launch.doctor import Finding, failure, ok, warning
 from gearshift.runtime.launch.feasibility import networks_per_frame
 from gearshift.runtime.launch.setup import warm_up
 from gearshift.runtime.machine import this_machine
+from gearshift.runtime.scoring.metrics import summarise_latency
 from gearshift.runtime.types import NetworkRole
 
 FEWEST_RUNS = 20
@@ -52,15 +53,17 @@ def judge(
 ) -> Iterator[Finding]:
     """Whether the networks fit into a frame."""
     period = 1e3 / rate_hz
+    spreads = {role: summarise_latency(np.array(runs)) for role, runs in times.items()}
     for role, runs in times.items():
         engine = ensemble.engine(role)
         name = engine.network.name if engine is not None else ""
-        p50, p99 = np.percentile(runs, (50, 99))
-        text = f"{role} {name}: p50 {p50:.2f}, p99 {p99:.2f}, max {max(runs):.2f} ms"
+        spread = spreads[role]
+        text = f"{role} {name}: p50 {spread.p50_ms:.2f}, p99 {spread.p99_ms:.2f}, "
+        text += f"max {spread.max_ms:.2f} ms"
         yield ok("self-test", f"{text} ({len(runs)} runs at {rate_hz:g} Hz)")
     easy, hard = networks_per_frame(policy)
-    usual = sum(float(np.median(times[role])) for role in easy if role in times)
-    worst = sum(float(np.percentile(times[role], 99)) for role in hard if role in times)
+    usual = sum(spreads[role].p50_ms for role in easy if role in spreads)
+    worst = sum(spreads[role].p99_ms for role in hard if role in spreads)
     if usual > period:
         yield failure(
             "self-test",
@@ -89,14 +92,15 @@ def examine_latency(
     if profile is not None:
         write_profile(profile, measured_profile(ensemble, rate_hz, times))
         found.append(ok("profile", f"written to {profile}; name it in limits.profile"))
+    spreads = {role: summarise_latency(np.array(runs)) for role, runs in times.items()}
     return found, {
         str(role): {
-            "p50": float(np.percentile(runs, 50)),
-            "p99": float(np.percentile(runs, 99)),
-            "max": max(runs),
-            "runs": len(runs),
+            "p50": spread.p50_ms,
+            "p99": spread.p99_ms,
+            "max": spread.max_ms,
+            "runs": len(times[role]),
         }
-        for role, runs in times.items()
+        for role, spread in spreads.items()
     }
 
 
@@ -108,16 +112,7 @@ def measured_profile(
     networks = {}
     for role, runs in times.items():
         reference = ensemble.networks[role]
-        p50, p90, p99 = (float(v) for v in np.percentile(runs, (50, 90, 99)))
-        networks[reference.name] = NetworkProfile(
-            sha256=reference.sha256,
-            mean_ms=float(np.mean(runs)),
-            p50_ms=p50,
-            p90_ms=p90,
-            p99_ms=p99,
-            max_ms=max(runs),
-            runs=len(runs),
-        )
+        networks[reference.name] = NetworkProfile.timed(reference.sha256, runs)
     engines = ", ".join(f"{role} by {name}" for role, name in ensemble.engines.items())
     return Profile(
         device=machine.processor,

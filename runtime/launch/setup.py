@@ -19,6 +19,7 @@ from gearshift.runtime.engines.network import find_network_source
 from gearshift.runtime.ensembles.ensemble import Ensemble, assemble
 from gearshift.runtime.ensembles.ensemble_records import read_ensemble
 from gearshift.runtime.ensembles.loading import is_ensemble_file, load_ensemble
+from gearshift.runtime.ensembles.thresholds import resolve_threshold
 from gearshift.runtime.errors import ConfigurationError, EngineError, GearshiftError
 from gearshift.runtime.files.toml_lines import Key
 from gearshift.runtime.flight.budget import ThresholdController
@@ -28,7 +29,6 @@ from gearshift.runtime.flight.view import Viewer
 from gearshift.runtime.launch.configuration import FlightConfig
 from gearshift.runtime.scheduling.deadline import DeadlineMonitor
 from gearshift.runtime.scheduling.description import FlightDescription, SchedulerSettings
-from gearshift.runtime.scheduling.scheduler import Scheduler
 from gearshift.runtime.sinks.sink import FlightInfo
 from gearshift.runtime.sources.source import Source
 from gearshift.runtime.types import Camera, NetworkRole
@@ -150,30 +150,15 @@ def engine_key(config: FlightConfig, role: NetworkRole) -> Key:
 def flown_threshold(config: FlightConfig, policy: Policy, ensemble: Ensemble) -> float | None:
     """The threshold to begin with; None for a policy without one."""
     given = config.sections.policy.threshold
-    if policy.signal is None:
-        return None
-    error: str
-    if isinstance(given, str):
-        points = ensemble.thresholds.get(policy.name, {})
-        if given in points:
-            return points[given]
-        known = ", ".join(points) or "none"
-        error = (
-            f"{ensemble.name} has no operating point {given!r} for policy {policy.name}; "
-            f"there are: {known}"
-        )
-    elif given is not None:
-        if not math.isnan(given):
-            return float(given)
-        error = "the threshold is not a number"
-    elif config.budget is not None:
+    if given is None and policy.signal is not None and config.budget is not None:
         # Found from the first signals; large answers until then.
         return -math.inf
-    else:
-        points = ensemble.thresholds.get(policy.name, {})
-        known = f" or an operating point ({', '.join(points)})" if points else ""
-        error = f"policy {policy.name} needs a threshold: a number{known}, or a policy.budget"
-    raise config.document.error(("policy", "threshold"), error)
+    try:
+        return resolve_threshold(
+            given, ensemble.record, policy, wanted="a threshold or a policy.budget"
+        )
+    except ConfigurationError as error:
+        raise config.document.error(("policy", "threshold"), str(error)) from error
 
 
 def flown_view(ensemble: Ensemble) -> View:
@@ -234,16 +219,8 @@ def _put_together(
     settings = scheduler_settings(config, threshold, deadline_ms)
     deadline = None if deadline_ms is None else DeadlineMonitor(round(deadline_ms * NS_PER_MS))
     try:
-        scheduler = Scheduler(
-            ensemble,
-            policy,
-            threshold,
-            settings.options,
-            combination=settings.combination,
-            filter_name=settings.filter_name,
-            deadline=deadline,
-            replay=not source.live,
-            clock=time.monotonic_ns,
+        scheduler = settings.scheduler(
+            ensemble, policy, deadline=deadline, replay=not source.live, clock=time.monotonic_ns
         )
     except ConfigurationError as error:
         raise config.document.error(("policy",), str(error)) from error

@@ -27,7 +27,8 @@ from mcap.stream_reader import CRCValidationError, StreamReader
 from mcap.writer import CompressionType, Writer
 from mcap_protobuf.schema import build_file_descriptor_set
 
-from gearshift.runtime.errors import RecordingError
+from gearshift.runtime.errors import OutputError, RecordingError
+from gearshift.runtime.files.whole_file import WholeFile, check_writable, unwritable
 from gearshift.runtime.recordings import recording_messages as messages
 from gearshift.runtime.recordings.recording_messages import Decision
 from gearshift.runtime.types import (
@@ -81,14 +82,18 @@ class RecordingWriter:
         in_place: bool = False,
     ) -> None:
         self.path = Path(path)
-        self._in_place = in_place
-        self._part = self.path if in_place else self.path.with_name(self.path.name + ".part")
         self._camera = camera
         self._components = components
         self._is_pose = tuple(c.name for c in components) == ("x", "y", "z", "phi")
+        self._whole: WholeFile | None = None
         try:
-            self._stream = self._part.open("xb" if in_place else "wb")
-        except OSError as error:
+            if in_place:
+                check_writable(self.path)
+                self._stream: BinaryIO = self.path.open("xb")
+            else:
+                self._whole = WholeFile(self.path)
+                self._stream = self._whole.stream
+        except (OSError, OutputError) as error:
             raise self._unwritable(error) from error
         self._writer = Writer(
             self._stream, chunk_size=CHUNK_BYTES, compression=CompressionType.ZSTD
@@ -159,21 +164,23 @@ class RecordingWriter:
         what was synced."""
         try:
             self._writer.finish()
+            if self._whole is not None:
+                self._whole.keep()
+                return
             self._stream.flush()
             os.fsync(self._stream.fileno())
             self._stream.close()
-            self._part.replace(self.path)
-        except OSError as error:
+        except (OSError, OutputError) as error:
             self.discard()
             raise self._unwritable(error) from error
 
     def discard(self) -> None:
         """Remove what was written, in place what came after the last sync."""
+        if self._whole is not None:
+            self._whole.discard()
+            return
         with suppress(OSError):  # closing writes what is buffered, and a full disk fails again
             self._stream.close()
-        if not self._in_place:
-            self._part.unlink(missing_ok=True)
-            return
         with suppress(OSError):
             os.truncate(self.path, self._synced)
 
@@ -222,8 +229,9 @@ class RecordingWriter:
         finally:
             os.close(folder)
 
-    def _unwritable(self, error: OSError) -> RecordingError:
-        return RecordingError(f"cannot write {self.path}: {error.strerror}")
+    def _unwritable(self, error: OSError | OutputError) -> RecordingError:
+        said = unwritable(self.path, error) if isinstance(error, OSError) else error
+        return RecordingError(str(said))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-import math
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
@@ -18,12 +18,13 @@ from gearshift.runtime.ensembles.ensemble import Ensemble
 from gearshift.runtime.ensembles.ensemble_records import (
     EnsembleRecord,
     ensemble_document,
+    json_number,
     parse_ensemble,
 )
 from gearshift.runtime.errors import RecordingError
 from gearshift.runtime.machine import Machine, this_machine
 from gearshift.runtime.scheduling.deadline import Deadline
-from gearshift.runtime.scheduling.scheduler import Scheduler
+from gearshift.runtime.scheduling.scheduler import Clock, Scheduler
 
 SCHEMA_VERSION = 1
 ATTRIBUTE = "flight"
@@ -53,6 +54,7 @@ class SchedulerSettings:
         deadline: Deadline | None = None,
         replay: bool = False,
         signal: Signal | None = None,
+        clock: Clock = time.perf_counter_ns,
         fault_level: int = logging.WARNING,
     ) -> Scheduler:
         """A scheduler for `policy`, which is what stands behind the name here.
@@ -70,6 +72,7 @@ class SchedulerSettings:
             deadline=deadline,
             replay=replay,
             signal=signal,
+            clock=clock,
             fault_level=fault_level,
         )
 
@@ -92,7 +95,8 @@ class FlightDescription:
     def to_json(self) -> str:
         """The document that a recording carries."""
         settings = asdict(self.settings)
-        settings["threshold"] = _text(self.settings.threshold)
+        if self.settings.threshold is not None:
+            settings["threshold"] = json_number(self.settings.threshold)
         return json.dumps(
             {
                 "schema_version": SCHEMA_VERSION,
@@ -139,10 +143,3 @@ class FlightDescription:
                 f"{where}: what it says about its flight is damaged "
                 f"({type(error).__name__}: {error})"
             ) from error
-
-
-def _text(threshold: float | None) -> float | str | None:
-    """JSON has no infinities."""
-    if threshold is None or math.isfinite(threshold):
-        return threshold
-    return str(threshold)

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gearshift.runtime.files.whole_file import output_place
+
 if TYPE_CHECKING:
     from gearshift.sim.compare.main_job import Compared
 
@@ -24,7 +26,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         "  gearshift compare --traces my-traces --profile my-board.json --no-timing\n"
         "  gearshift compare --ensemble mine.toml --traces my-traces --profile my-gap8.json"
     )
-    parser.add_argument("--out", type=Path, default=Path("report"), metavar="DIR")
+    parser.add_argument("--out", type=output_place, default=Path("report"), metavar="DIR")
     parser.add_argument(
         "--ensemble",
         nargs="+",

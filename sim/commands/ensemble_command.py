@@ -89,15 +89,14 @@ def _calibrate(options: argparse.Namespace) -> int:
 
     from gearshift.runtime.ensembles.ensemble_file import calibration_path, load_ensemble_file
     from gearshift.runtime.ensembles.ensemble_records import write_records
-    from gearshift.runtime.ensembles.profile import read_profile
+    from gearshift.runtime.ensembles.profile import find_profile, read_profile
     from gearshift.runtime.errors import ConfigurationError
     from gearshift.runtime.scoring.counted_frames import angular_mask, scored_frames
     from gearshift.sim.calibrate.ensemble_calibration import (
         calibrate_ensembles,
         with_measured_scales,
     )
-    from gearshift.sim.commands.trace_command import progress_bar
-    from gearshift.sim.compare.main_job import find_profile
+    from gearshift.sim.commands.progress import progress_bar
     from gearshift.sim.traces.make_trace import ensemble_engines, find_recordings, make_trace
 
     recordings = find_recordings(options.data)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from gearshift.runtime.files.whole_file import make_folder, output_place, write_whole
+
 HELP = "make synthetic flights with exact labels, and look at them"
 EXTRA = "sim"
 
@@ -26,17 +28,19 @@ def register(parser: argparse.ArgumentParser) -> None:
     make.add_argument(
         "--rate", type=int, default=6, help="frames kept a second, a divisor of 30 (%(default)s)"
     )
-    make.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    make.add_argument(
+        "--out", type=output_place, required=True, metavar="DIR", help="folder to write to"
+    )
     make.add_argument("--jobs", type=int, default=2, help="processes (%(default)s)")
     make.add_argument("--seed", type=int, default=0, help="seed of everything (%(default)s)")
     make.add_argument(
-        "--cache", type=Path, metavar="DIR", help="folder of baked rooms (OUT/.rooms)"
+        "--cache", type=output_place, metavar="DIR", help="folder of baked rooms (OUT/.rooms)"
     )
     make.set_defaults(run=_make)
 
     sheet = actions.add_parser("sheet", help="draw a contact sheet of recordings")
     sheet.add_argument("paths", type=Path, nargs="+", metavar="DIR|FILE")
-    sheet.add_argument("-o", "--out", type=Path, required=True, metavar="PNG")
+    sheet.add_argument("-o", "--out", type=output_place, required=True, metavar="PNG")
     sheet.add_argument("--count", type=int, default=48, help="frames to show (%(default)s)")
     sheet.add_argument("--columns", type=int, default=6, help="frames a row (%(default)s)")
     sheet.add_argument("--labels", action="store_true", help="draw head and pose")
@@ -68,7 +72,6 @@ def _make(args: argparse.Namespace) -> int:
 def _sheet(args: argparse.Namespace) -> int:
     import cv2
 
-    from gearshift.runtime.errors import ConfigurationError
     from gearshift.sim.flights.sheet import (
         make_sheet,
         real_pictures,
@@ -80,7 +83,8 @@ def _sheet(args: argparse.Namespace) -> int:
     if args.real is not None:
         pictures = real_pictures(args.real)[: args.columns * 2] + pictures
     sheet = make_sheet(pictures, args.columns, labels=args.labels)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(args.out), sheet):
-        raise ConfigurationError(f"cannot write {args.out}: give a .png file in a writable folder")
+    done, content = cv2.imencode(".png", sheet)
+    assert done
+    make_folder(args.out.parent)
+    write_whole(args.out, content.tobytes())
     return 0

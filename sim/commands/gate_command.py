@@ -44,9 +44,8 @@ def _run(options: argparse.Namespace) -> int:
     import sys
 
     from gearshift.runtime.ensembles.ensemble_records import read_ensembles
-    from gearshift.runtime.ensembles.profile import read_profile
+    from gearshift.runtime.ensembles.profile import find_profile, read_profile
     from gearshift.runtime.errors import ConfigurationError
-    from gearshift.sim.compare.main_job import find_profile
     from gearshift.sim.gate import gate
     from gearshift.sim.traces.trace import read_trace, traces_folder
 

@@ -8,10 +8,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gearshift.runtime.commands.sizes import parse_size
+from gearshift.runtime.files.whole_file import output_file, output_place
+
 if TYPE_CHECKING:
     from gearshift.sim.convert.convert import Converted
     from gearshift.sim.convert.grey_images import Crop
-    from gearshift.sim.convert.reader import ReaderOptions, SourceFrame
+    from gearshift.sim.convert.reader import ReaderOptions
 
 HELP = "convert other recordings (pickles, folders, bags, HDF5, videos), and look into them"
 EXTRA = "recordings"
@@ -59,7 +62,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     formats.set_defaults(run=_formats)
     sample = actions.add_parser("sample", help="write a made-up input to try a conversion on")
     sample.add_argument("format", metavar="FORMAT", help="as in `gearshift recordings formats`")
-    sample.add_argument("output", type=Path, metavar="OUT")
+    sample.add_argument("output", type=output_place, metavar="OUT")
     sample.add_argument("--frames", type=int, default=100, help="(%(default)s)")
     sample.add_argument("--size", default="160x96", metavar="WxH", help="(%(default)s)")
     sample.set_defaults(run=_sample)
@@ -67,7 +70,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def _register_convert(convert: argparse.ArgumentParser) -> None:
     convert.add_argument("input", type=Path, metavar="IN", help="file or folder")
-    convert.add_argument("output", type=Path, metavar="OUT.mcap")
+    convert.add_argument("output", type=output_file, metavar="OUT.mcap")
     convert.epilog = (
         "formats:\n"
         + "".join(f"  {name:<12} {text}\n" for name, text in FORMATS.items())
@@ -117,9 +120,11 @@ def _register_convert(convert: argparse.ArgumentParser) -> None:
 def _convert(options: argparse.Namespace) -> int:
     import sys
     import time
+    from functools import partial
 
     from gearshift.runtime.errors import ConfigurationError
     from gearshift.runtime.memory import peak_memory
+    from gearshift.sim.commands.progress import progress_bar
     from gearshift.sim.compare.report import json_text
     from gearshift.sim.convert.convert import ConvertOptions, convert
     from gearshift.sim.convert.reader_registry import find_reader
@@ -132,7 +137,7 @@ def _convert(options: argparse.Namespace) -> int:
         rate=_above_zero(options.rate, "--rate"),
         camera=options.camera,
         crop=parse_crop(options.crop),
-        size=parse_size(options.resize),
+        size=None if options.resize is None else parse_size(options.resize, "--resize"),
         scale=_above_zero(options.scale, "--scale"),
         attributes=_attributes(options.attributes),
     )
@@ -140,7 +145,7 @@ def _convert(options: argparse.Namespace) -> int:
     source = reader.open_source(options.input, _reader_options(options))
     name = options.input.resolve().name
     before = time.perf_counter()
-    done = convert(source, name, options.output, settings, progress_bar)
+    done = convert(source, name, options.output, settings, partial(progress_bar, unit="frame"))
     for warning in dict.fromkeys(done.warnings):
         sys.stderr.write(f"gearshift: warning: {warning}\n")
     seconds = time.perf_counter() - before
@@ -234,7 +239,6 @@ def _sample(options: argparse.Namespace) -> int:
     if options.frames < 1:
         raise ConfigurationError(f"--frames is {options.frames}, it must be above 0")
     size = parse_size(options.size, "--size")
-    assert size is not None
     try:
         write_sample(options.format, options.output, Sample(options.frames, *size))
     except ModuleNotFoundError as error:
@@ -262,18 +266,6 @@ def _info(options: argparse.Namespace) -> int:
     else:
         sys.stdout.write("\n".join(map(info_text, documents)))
     return 0
-
-
-def parse_size(text: str | None, option: str = "--resize") -> tuple[int, int] | None:
-    """(width, height) of "160x96"; raises ConfigurationError."""
-    from gearshift.runtime.errors import ConfigurationError
-
-    if text is None:
-        return None
-    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
-    if match is None:
-        raise ConfigurationError(f"{option} {text!r} is no size such as 160x96")
-    return int(match[1]), int(match[2])
 
 
 def parse_crop(text: str | None) -> Crop | None:
@@ -307,13 +299,3 @@ def _attributes(pairs: Iterable[str]) -> dict[str, str]:
             raise ConfigurationError(f"--set {pair!r} is not KEY=VALUE")
         found[key] = value
     return found
-
-
-def progress_bar(frames: Iterable[SourceFrame], total: int | None) -> Iterable[SourceFrame]:
-    """The frames, with a progress bar on a terminal where tqdm is installed."""
-    try:
-        from tqdm import tqdm
-    except ModuleNotFoundError:
-        return frames
-    bar: Iterable[SourceFrame] = tqdm(frames, total=total, unit="frame", disable=None)
-    return bar

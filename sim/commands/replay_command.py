@@ -8,6 +8,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gearshift.runtime.files.whole_file import (
+    make_folder,
+    output_file,
+    output_place,
+    write_whole,
+)
+
 if TYPE_CHECKING:
     from gearshift.runtime.decide.policy import Policy
     from gearshift.runtime.ensembles.ensemble import Ensemble
@@ -87,26 +94,38 @@ def register(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--zoo", type=Path, metavar="DIR", help="networks and ensembles.json")
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="'-' prints it, without the table"
+        "--json",
+        type=output_or_dash,
+        metavar="FILE",
+        help="'-' prints it, without the table",
     )
     parser.add_argument(
-        "--csv", type=Path, metavar="FILE", help="one line per frame; '-' prints it"
+        "--csv",
+        type=output_or_dash,
+        metavar="FILE",
+        help="one line per frame; '-' prints it",
     )
-    parser.add_argument("--record", type=Path, metavar="OUT.mcap", help="write it with decisions")
+    parser.add_argument(
+        "--record", type=output_file, metavar="OUT.mcap", help="write it with decisions"
+    )
     parser.set_defaults(run=_run, usage_error=parser.error)
 
 
-def _run(options: argparse.Namespace) -> int:
-    import sys
+def output_or_dash(text: str) -> Path:
+    """A file to write as `output_place` has it, or "-" for standard output."""
+    return Path(text) if text == "-" else output_place(text)
 
+
+def _run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from gearshift.runtime.decide.policy_registry import find_policy
     from gearshift.runtime.ensembles.loading import load_ensemble
+    from gearshift.runtime.ensembles.thresholds import resolve_threshold
     from gearshift.runtime.errors import ConfigurationError
     from gearshift.runtime.scheduling.description import FlightDescription
-    from gearshift.sim.commands.trace_command import progress_bar
-    from gearshift.sim.compare.report import json_text, write_text
+    from gearshift.sim.commands.progress import progress_bar
+    from gearshift.sim.compare.report import json_text
     from gearshift.sim.replay.replay_report import (
         replay_csv,
         replay_document,
@@ -127,7 +146,7 @@ def _run(options: argparse.Namespace) -> int:
     ensemble = load_ensemble(options.ensemble, options.zoo, engine=options.engine)
     with closing(ensemble):
         record = ensemble.record
-        threshold = parse_threshold(options.threshold, record, policy)
+        threshold = resolve_threshold(options.threshold, record, policy, wanted="--threshold")
         settings, source = _settings(options, policy, threshold, record)
         record_to = None
         if options.record is not None:
@@ -152,10 +171,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.csv is not None:
         texts[options.csv] = replay_csv(flights, components)
     for target, text in texts.items():
-        if str(target) == "-":
-            sys.stdout.write(text)
-        else:
-            write_text(target, text)
+        _write(target, text)
     if Path("-") not in texts:
         parts = {
             "engine": options.engine,
@@ -170,6 +186,17 @@ def _run(options: argparse.Namespace) -> int:
         wide = Console(width=max(console.width, TABLE_WIDTH), soft_wrap=True)
         wide.print(replay_table(title, summary, components, source).rich())
     return 0
+
+
+def _write(target: Path, text: str) -> None:
+    """To a file, or to standard output for "-"."""
+    import sys
+
+    if str(target) == "-":
+        sys.stdout.write(text)
+    else:
+        make_folder(target.parent)
+        write_whole(target, text)
 
 
 def _check_again(options: argparse.Namespace) -> None:
@@ -245,6 +272,7 @@ def _changes(
     from gearshift.runtime.decide.combination import Combination
     from gearshift.runtime.decide.policy_registry import find_policy
     from gearshift.runtime.ensembles.ensemble_records import read_ensemble
+    from gearshift.runtime.ensembles.thresholds import resolve_threshold
     from gearshift.sim.replay.redecide import Changes
 
     ensemble = networks.record if networks is not None else None
@@ -255,7 +283,7 @@ def _changes(
         settings = replace(settings, policy=options.policy)
     if options.threshold is not None:
         policy = find_policy(settings.policy)
-        threshold = parse_threshold(options.threshold, ensemble or flown.ensemble, policy)
+        threshold = resolve_threshold(options.threshold, ensemble or flown.ensemble, policy)
         settings = replace(settings, threshold=threshold)
     if options.filter is not None:
         settings = replace(settings, filter_name=options.filter)
@@ -269,34 +297,6 @@ def _changes(
     return Changes(ensemble, None if settings == flown.settings else settings)
 
 
-def parse_threshold(text: str | None, record: EnsembleRecord, policy: Policy) -> float | None:
-    """The threshold that was asked for; None for a policy without a signal.
-
-    A number, inf, -inf, or the name of an operating point. Raises ConfigurationError.
-    """
-    from gearshift.runtime.errors import ConfigurationError
-
-    if policy.signal is None:
-        return None
-    points = record.thresholds.get(policy.name, {})
-    known = f"an operating point ({', '.join(points)})" if points else "an operating point"
-    if text is None:
-        raise ConfigurationError(
-            f"policy {policy.name} needs --threshold: a number, inf, -inf or {known}"
-        )
-    try:
-        value = float(text)
-    except ValueError:
-        if text in points:
-            return points[text]
-        raise ConfigurationError(
-            f"threshold {text!r} is not a number, inf, -inf or {known} of {record.name}"
-        ) from None
-    if math.isnan(value):
-        raise ConfigurationError(f"threshold {text!r} is not a number")
-    return value
-
-
 def _settings(
     options: argparse.Namespace,
     policy: Policy,
@@ -306,11 +306,10 @@ def _settings(
     """What to replay with, and where its latencies come from."""
     from gearshift.runtime.decide.combination import Combination
     from gearshift.runtime.decide.policy import PolicyOptions
-    from gearshift.runtime.ensembles.profile import read_profile
+    from gearshift.runtime.ensembles.profile import find_profile, read_profile
     from gearshift.runtime.errors import ConfigurationError
     from gearshift.runtime.machine import processor_name
     from gearshift.runtime.scheduling.description import SchedulerSettings
-    from gearshift.sim.compare.main_job import find_profile
     from gearshift.sim.replay.clock import Clock
     from gearshift.sim.replay.replaying import ReplaySettings
     from gearshift.sim.traces.run_cost import check_profile, latency_per_combination

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from gearshift.runtime.files.whole_file import make_folder, output_place
 
 HELP = "run every network over recordings once, so that policies can be swept without them"
 EXTRA = "replay"
@@ -30,7 +31,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     make.add_argument("--engine", metavar="NAME", help="what runs them: onnx, litert, integer, ...")
     make.add_argument("--split", help="name of the data set (default: what the recordings say)")
     make.add_argument("--zoo", type=Path, metavar="DIR", help="folder of networks")
-    make.add_argument("--out", required=True, type=Path, metavar="FILE.npz")
+    make.add_argument("--out", required=True, type=output_place, metavar="FILE.npz")
     make.set_defaults(run=_make)
     info = commands.add_parser("info", help="what a trace holds")
     info.add_argument("trace", type=Path)
@@ -41,6 +42,7 @@ def _make(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from gearshift.runtime.engines.network import read_manifest
+    from gearshift.sim.commands.progress import progress_bar
     from gearshift.sim.traces.make_trace import find_recordings, load_networks, make_trace
     from gearshift.sim.traces.trace import write_trace
 
@@ -48,7 +50,7 @@ def _make(options: argparse.Namespace) -> int:
     names = options.networks or sorted(read_manifest(options.zoo)["networks"])
     engines = load_networks(names, options.zoo, engine=options.engine)
     trace = make_trace(recordings, engines, options.split, progress_bar)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(options.out.parent)
     write_trace(trace, options.out)
     size = options.out.stat().st_size / 1e6
     Console().print(
@@ -99,13 +101,3 @@ def _info(options: argparse.Namespace) -> int:
     if not scored.any():
         console.print("no ground truth: no errors")
     return 0
-
-
-def progress_bar(paths: Sequence[Path]) -> Iterable[Path]:
-    """The paths, with a progress bar where tqdm is installed."""
-    try:
-        from tqdm import tqdm
-    except ModuleNotFoundError:
-        return paths
-    bar: Iterable[Path] = tqdm(paths, unit="flight", disable=None)
-    return bar

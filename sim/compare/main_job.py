@@ -18,8 +18,7 @@ from gearshift.runtime.ensembles.ensemble_records import (
     read_ensembles,
 )
 from gearshift.runtime.ensembles.loading import is_ensemble_file, load_ensemble
-from gearshift.runtime.ensembles.profile import Profile, read_profile
-from gearshift.runtime.errors import ConfigurationError
+from gearshift.runtime.ensembles.profile import Profile, find_profile, read_profile
 from gearshift.runtime.recordings.recording import RecordingReader
 from gearshift.runtime.types import Image
 from gearshift.sim.compare.comparison import SplitReport, choose_on_val, compare_split
@@ -51,21 +50,6 @@ class Compared:
     device: Profile
     host: Profile | None
     inputs: tuple[Path, ...]
-
-
-def find_profile(name: str, zoo: Path | None = None) -> Path:
-    """A profile's file: a path, or the name of one in the zoo. Raises ConfigurationError."""
-    if name.endswith(".json") or "/" in name:
-        return Path(name)
-    folder = zoo or zoo_folder()
-    path = folder / f"profile-{name}.json"
-    if not path.exists():
-        known = sorted(p.stem.removeprefix("profile-") for p in folder.glob("profile-*.json"))
-        raise ConfigurationError(
-            f"there is no profile {name!r}; the zoo has {', '.join(known) or 'none'}; "
-            "or give a .json file"
-        )
-    return path
 
 
 def run_comparison(
@@ -110,7 +94,7 @@ def run_comparison(
 
 
 def write_report(folder: Path, compared: Compared) -> None:
-    """Write report.json and plane.png; raises ConfigurationError when they cannot be written."""
+    """Write report.json and plane.png; raises OutputError."""
     document = report_document(
         compared.splits,
         compared.device,

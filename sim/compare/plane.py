@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from gearshift.runtime.ensembles.profile import Profile
+from gearshift.runtime.files.whole_file import WholeFile
 from gearshift.sim.compare.comparison import Curve, Row, SplitReport
 from gearshift.sim.compare.evaluation import Kind
 from gearshift.sim.compare.headline import Point
@@ -51,7 +52,7 @@ MARKERS: Final = {Point.EQUAL_ERROR: "o", Point.EQUAL_LATENCY: "s", Point.BEST_E
 
 
 def draw_plane(path: Path, reports: Sequence[SplitReport], profile: Profile) -> None:
-    """Draw the panels into a PNG, whole or not at all."""
+    """Draw the panels into a PNG, whole or not at all; raises OutputError."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
@@ -99,9 +100,8 @@ def draw_plane(path: Path, reports: Sequence[SplitReport], profile: Profile) -> 
         "Accuracy against latency: adaptive policies, single networks and controls", fontsize=13
     )
     figure.tight_layout(rect=(0, 0.105, 1, 1))
-    part = path.with_name(path.name + ".part")
-    figure.savefig(part, format="png", metadata={"Software": "gearshift"})
-    part.replace(path)
+    with WholeFile(path) as stream:
+        figure.savefig(stream, format="png", metadata={"Software": "gearshift"})
 
 
 def _draw_panel(panel: Axes, report: SplitReport, ensemble: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gearshift.runtime.ensembles.profile import Profile
-from gearshift.runtime.errors import ConfigurationError
+from gearshift.runtime.files.whole_file import make_folder, write_whole
 from gearshift.sim.compare.comparison import SplitReport
 from gearshift.sim.compare.headline import PAPER
 
@@ -48,24 +48,9 @@ def json_text(document: Mapping[str, Any]) -> str:
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write `json_text`; raises ConfigurationError when it cannot be written."""
-    write_text(path, json_text(document))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all, making its folder.
-
-    Raises ConfigurationError when it cannot be written.
-    """
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text)
-        part.replace(path)
-    except OSError as error:
-        if part.is_file():
-            part.unlink()
-        raise ConfigurationError(f"cannot write {path}: {error.strerror}") from error
+    """Write `json_text` whole or not at all, making its folder; raises OutputError."""
+    make_folder(path.parent)
+    write_whole(path, json_text(document))
 
 
 def plain(value: Any) -> Any:

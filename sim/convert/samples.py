@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.runtime.errors import ConfigurationError
+from gearshift.runtime.files.whole_file import make_folder, writing
 from gearshift.runtime.types import Frame, GroundTruth, HeadGrid
 
 PERIOD_NS: Final = 33_333_000
@@ -61,8 +62,9 @@ def write_sample(name: str, path: Path, sample: Sample) -> None:
         raise ConfigurationError(f"unknown format {name!r}; there are {', '.join(WRITERS)}")
     if path.exists():
         raise ConfigurationError(f"{path} exists; give another name")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    WRITERS[name].write(path, sample)
+    make_folder(path.parent)
+    with writing(path):
+        WRITERS[name].write(path, sample)
 
 
 def _picture(number: int, height: int, width: int) -> NDArray[np.uint8]:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from gearshift.runtime.errors import ConfigurationError, TraceError
-from gearshift.sim.compare.report import write_json, write_text
+from gearshift.runtime.files.whole_file import write_whole
+from gearshift.sim.compare.report import write_json
 from gearshift.sim.traces.trace import file_sha256
 
 SCHEMA_VERSION: Final = 1
@@ -84,7 +85,7 @@ def fill_blocks(path: Path, blocks: Mapping[str, str]) -> int:
         )
     filled, count = _BLOCK.subn(lambda m: f"{m[1]}{blocks[m[2]].rstrip()}\n{m[4]}", text)
     if filled != text:
-        write_text(path, filled)
+        write_whole(path, filled)
     return count
 
 

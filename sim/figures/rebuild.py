@@ -24,6 +24,7 @@ from gearshift.runtime.ensembles.ensemble_records import (
 )
 from gearshift.runtime.ensembles.profile import read_profile
 from gearshift.runtime.errors import ConfigurationError, MissingExtraError, NetworkError
+from gearshift.runtime.files.whole_file import make_folder
 from gearshift.runtime.types import NetworkRole
 from gearshift.sim.calibrate.ensemble_calibration import calibrate_ensembles
 from gearshift.sim.compare.comparison_tables import (
@@ -177,7 +178,7 @@ def _make_trace(root: Path, split: str, flights: Path | None) -> None:
     recordings = find_recordings([flights / split])
     trace = make_trace(recordings, load_networks(names, root / ZOO), split)
     path = root / TRACES[split]
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_trace(trace, path)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from gearshift.models.evaluating.dataset import NOMINAL_CAMERA
 from gearshift.runtime.errors import ConfigurationError, GearshiftError
+from gearshift.runtime.files.whole_file import make_folder
 from gearshift.runtime.recordings.recording import RecordingReader, RecordingWriter
 from gearshift.runtime.types import POSE_COMPONENTS
 from gearshift.sim.flights.drawing.camera_units import NOMINAL
@@ -135,7 +136,7 @@ def make_flights(
 
     On Ctrl-C the processes stop cleanly before KeyboardInterrupt is passed on.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     missing = [plan for plan in plans if not is_made(plan, folder)]
     if not missing:
         return

@@ -26,7 +26,6 @@ from gearshift.sim.traces.run_cost import check_profile
 from gearshift.sim.traces.trace import Trace
 
 SCHEMA_VERSION: Final = 1
-TOLERANCE_PERCENT: Final = 0.5
 GATED: Final = (Kind.PAPER, Kind.OURS, Kind.VARIANT)
 
 

@@ -24,11 +24,11 @@ from gearshift.runtime.types import (
     Frame,
     GroundTruth,
     NetworkRole,
+    interfaces,
 )
 from gearshift.sim.replay.clock import Clock, stream, truth_at
 from gearshift.sim.traces.oracle import bind_oracle, true_gain
 from gearshift.sim.traces.run_cost import combination
-from gearshift.sim.traces.trace import interfaces
 
 NS_PER_MS: Final = 1e6
 
@@ -64,7 +64,6 @@ class ReplayedFlight:
     room: str
     person: str
     frames: int
-    has_truth: bool
     estimates: tuple[Estimate, ...]
     values: FloatArray
     truth: FloatArray
@@ -198,7 +197,6 @@ def _fly(
         room=attributes.get("room", ""),
         person=attributes.get("person", ""),
         frames=len(times),
-        has_truth=any(t is not None for t in truths),
         estimates=tuple(estimates),
         values=values,
         truth=then,

@@ -13,8 +13,8 @@ from gearshift.runtime.engines.network import find_network_source
 from gearshift.runtime.ensembles.ensemble import Ensemble
 from gearshift.runtime.errors import GearshiftError, RecordingError, TraceError
 from gearshift.runtime.recordings.recording import RecordingReader
-from gearshift.runtime.types import Component, FloatArray
-from gearshift.sim.traces.trace import Trace, TracedFlight, TracedNetwork, interfaces
+from gearshift.runtime.types import Component, FloatArray, interfaces
+from gearshift.sim.traces.trace import Trace, TracedFlight, TracedNetwork
 
 Engines = Mapping[str, tuple[Engine, str]]
 """Engines by network name, with the sha256 of the network's file."""

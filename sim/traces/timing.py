@@ -38,18 +38,10 @@ def time_networks(engines: Engines, images: Sequence[Image]) -> Samples:
 
 def measured_profile(engines: Engines, samples: Samples, what: str) -> Profile:
     """The timed runs as a profile of this machine; what: the images they ran on."""
-    networks = {}
-    for name, milliseconds in samples.items():
-        summary = summarise_latency(milliseconds)
-        networks[name] = NetworkProfile(
-            sha256=engines[name][1],
-            mean_ms=summary.mean_ms,
-            p50_ms=summary.p50_ms,
-            p90_ms=summary.p90_ms,
-            p99_ms=summary.p99_ms,
-            max_ms=summary.max_ms,
-            runs=len(milliseconds),
-        )
+    networks = {
+        name: NetworkProfile.timed(engines[name][1], milliseconds.tolist())
+        for name, milliseconds in samples.items()
+    }
     machine = this_machine()
     return Profile(
         device=machine.processor,

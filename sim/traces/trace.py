@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from gearshift.runtime.engines.network import Network
 from gearshift.runtime.errors import GearshiftError, TraceError
-from gearshift.runtime.types import Component, FloatArray
+from gearshift.runtime.files.whole_file import WholeFile
+from gearshift.runtime.types import Component, FloatArray, interfaces
 
 SCHEMA_VERSION: Final = 1
 OUTPUT_PREFIX: Final = "output:"
@@ -89,11 +90,6 @@ class Trace:
         """Number of frames."""
         return len(self.time_ns)
 
-    @property
-    def has_truth(self) -> bool:
-        """Whether any frame has ground truth."""
-        return bool((self.head_cell >= 0).any())
-
     @cached_property
     def starts(self) -> NDArray[np.int64]:
         """(flights + 1,) index of every flight's first frame, and the number of frames."""
@@ -118,11 +114,6 @@ class Trace:
                 )
 
 
-def interfaces(components: tuple[Component, ...]) -> list[tuple[str, str, bool]]:
-    """What must agree between components that mean the same; their scales may differ."""
-    return [(c.name, c.unit, c.angular) for c in components]
-
-
 def traces_folder() -> Path:
     """The folder of traces that ships with the package."""
     return Path(str(files("gearshift.sim"))) / "data" / "traces"
@@ -131,11 +122,6 @@ def traces_folder() -> Path:
 def recordings_folder() -> Path:
     """The folder of recordings that ships with the package."""
     return Path(str(files("gearshift.sim"))) / "data" / "recordings"
-
-
-def read_shipped_trace(split: str) -> Trace:
-    """The trace of a split that ships with the package; raises TraceError."""
-    return read_trace(traces_folder() / f"{split}.npz")
 
 
 def file_sha256(path: Path) -> str:
@@ -147,7 +133,7 @@ def file_sha256(path: Path) -> str:
 
 
 def write_trace(trace: Trace, path: Path) -> None:
-    """Write a trace; the file appears under its name only when whole. Raises TraceError."""
+    """Write a trace; the file appears under its name only when whole. Raises OutputError."""
     header = {
         "schema_version": SCHEMA_VERSION,
         "split": trace.split,
@@ -167,17 +153,8 @@ def write_trace(trace: Trace, path: Path) -> None:
         "head_cell": trace.head_cell,
     }
     columns |= {OUTPUT_PREFIX + name: output for name, output in trace.outputs.items()}
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as stream:
-            np.savez_compressed(stream, allow_pickle=False, **columns)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise TraceError(f"cannot write {path}: {error.strerror}") from error
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with WholeFile(path) as stream:
+        np.savez_compressed(stream, allow_pickle=False, **columns)
 
 
 def read_trace(path: Path) -> Trace:

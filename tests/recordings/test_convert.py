@@ -257,7 +257,7 @@ def test_what_is_no_image_is_named(image: Any) -> None:
 def test_options_are_checked(tmp_path: Path, run: Run) -> None:
     (tmp_path / "in").mkdir()
     for arguments, said in (
-        (("--resize", "0x5"), "no size such as 160x96"),
+        (("--resize", "0x5"), "two whole numbers, such as 160x96"),
         (("--crop", "5x5"), r"no part such as 160x96\+82\+74"),
         (("--rate", 0), "--rate is 0.0, it must be above 0"),
         (("--scale", "nan"), "--scale is nan"),

@@ -242,7 +242,10 @@ def test_the_commands(tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[st
     for arguments, said in (
         (("sample", "tape", tmp_path / "x"), "unknown format 'tape'"),
         (("sample", "gearshift", tmp_path / "a.mcap"), "exists; give another name"),
-        (("sample", "gearshift", tmp_path / "x", "--size", "3"), "--size '3' is no size"),
+        (
+            ("sample", "gearshift", tmp_path / "x", "--size", "3"),
+            "--size '3': write two whole numbers",
+        ),
         (("sample", "gearshift", tmp_path / "x", "--frames", 0), "--frames is 0"),
         (("formats", "tape"), "unknown format 'tape'"),
         (("formats", "--frames", 0), "--frames is 0"),

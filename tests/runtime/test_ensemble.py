@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gearshift.runtime.decide.calibration import Calibration
-from gearshift.runtime.decide.policies import AUX_SM
+from gearshift.runtime.decide.policies import AUX_SM, OP
 from gearshift.runtime.decide.policy_registry import find_policy
 from gearshift.runtime.engines.network import find_network
 from gearshift.runtime.ensembles.ensemble_records import (
@@ -21,6 +21,7 @@ from gearshift.runtime.ensembles.ensemble_records import (
     write_ensembles,
 )
 from gearshift.runtime.ensembles.loading import load_ensemble
+from gearshift.runtime.ensembles.thresholds import resolve_threshold
 from gearshift.runtime.errors import ConfigurationError, NetworkError
 from gearshift.runtime.scheduling.scheduler import Scheduler
 from gearshift.runtime.scheduling.scripted import (
@@ -96,11 +97,25 @@ def test_it_flies(zoo: Path) -> None:
 
 def test_operating_points(zoo: Path) -> None:
     record = read_ensemble("D1", zoo)
-    assert record.threshold("op", "fast") == np.inf
-    with pytest.raises(ConfigurationError, match="there are: equal-mae, fast"):
-        record.threshold("op", "slow")
-    with pytest.raises(ConfigurationError, match="none; give a threshold"):
-        record.threshold("every", "fast")
+    assert resolve_threshold("fast", record, OP) == np.inf
+    with pytest.raises(ConfigurationError, match=r"no operating point 'slow'.*equal-mae, fast"):
+        resolve_threshold("slow", record, OP)
+    with pytest.raises(ConfigurationError, match=r"no operating point 'fast'.*there are none"):
+        resolve_threshold("fast", record, find_policy("every"))
+
+
+@pytest.mark.parametrize("given", ["0.25", 0.25, " 2.5e-1 "])
+def test_a_threshold_is_a_number_or_its_text(zoo: Path, given: float | str) -> None:
+    assert resolve_threshold(given, read_ensemble("D1", zoo), OP) == 0.25
+
+
+def test_a_threshold_that_is_none(zoo: Path) -> None:
+    record = read_ensemble("D1", zoo)
+    assert resolve_threshold("-inf", record, OP) == -np.inf
+    assert resolve_threshold("slow", record, find_policy("always-large")) is None
+    for given, said in ((None, "op needs --threshold; "), ("nan", "'nan' is not a number")):
+        with pytest.raises(ConfigurationError, match=said):
+            resolve_threshold(given, record, OP, wanted="--threshold")
 
 
 def test_unknown_ensembles_and_missing_files(zoo: Path, tmp_path: Path) -> None:

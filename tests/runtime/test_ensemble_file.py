@@ -103,7 +103,6 @@ def test_what_the_file_says_is_used(tiny_zoo: Path, tmp_path: Path) -> None:
         "mine.own": (3.5,),
     }
     assert ensemble.thresholds == {"op": {"fast": np.inf, "easy": 0.5}}
-    assert ensemble.record.threshold("op", "easy") == 0.5
 
 
 @pytest.mark.parametrize(

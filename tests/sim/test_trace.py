@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gearshift.runtime.errors import GearshiftError, TraceError
+from gearshift.runtime.errors import GearshiftError, OutputError, TraceError
 from gearshift.sim.traces import trace as trace_module
 from gearshift.sim.traces.trace import TracedFlight, read_trace, write_trace
 
@@ -90,7 +90,7 @@ def test_columns_that_do_not_fit_are_refused(trace_factory, change) -> None:
 
 
 def test_an_unwritable_folder_leaves_nothing(trace_factory, tmp_path: Path) -> None:
-    with pytest.raises(TraceError, match="cannot write"):
+    with pytest.raises(OutputError, match="cannot write"):
         write_trace(trace_factory(), tmp_path / "missing" / "t.npz")
     assert list(tmp_path.iterdir()) == []
 

@@ -125,7 +125,6 @@ class _Regions:
 
     arm: Float64
     along_arm: Float64
-    leg: Float64
     foot: Float64
     head: Float64
     neck: Float64
@@ -148,7 +147,6 @@ def _regions(body: Body) -> _Regions:
     return _Regions(
         arm=total(*(f"{b}_{s}" for b in ("upperarm", "lowerarm", "hand") for s in "lr")),
         along_arm=along,
-        leg=total(*(f"{b}_{s}" for b in ("thigh", "calf", "foot", "ball") for s in "lr")),
         foot=total("foot_l", "foot_r", "ball_l", "ball_r"),
         head=total("head"),
         neck=total("neck_01"),

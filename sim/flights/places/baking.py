@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import numpy as np
 from embreex import rtcore_scene
 from embreex.mesh_construction import TriangleMesh
 
+from gearshift.runtime.files.whole_file import WholeFile, make_folder
 from gearshift.sim.flights.places.rooms import Room
 from gearshift.sim.flights.shapes.geometry import Float32, Float64
 from gearshift.sim.flights.shapes.quads import GROUPS, Mesh
@@ -201,16 +201,15 @@ def baked(room: Room, cache: Path | None) -> BakedLight:
                 stored["high"],
             )
     light = bake(room)
-    cache.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(f".{os.getpid()}.part.npz")
-    np.savez(
-        part,
-        direct=light.direct,
-        indirect=light.indirect,
-        probes=light.probes,
-        low=light.probe_low,
-        high=light.probe_high,
-    )
-    part.replace(file)
+    make_folder(cache)
+    with WholeFile(file) as stream:
+        np.savez(
+            stream,
+            direct=light.direct,
+            indirect=light.indirect,
+            probes=light.probes,
+            low=light.probe_low,
+            high=light.probe_high,
+        )
     _LOG.info("baked %s: %d vertices, %d lights", room.name, len(light.direct), len(room.lights))
     return light

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from hypothesis import strategies as st
 from gearshift.runtime.cli import main
 from gearshift.runtime.decide.policy_registry import find_policy
 from gearshift.runtime.errors import ConfigurationError
+from gearshift.runtime.launch import configuration
 from gearshift.runtime.launch.configuration import json_schema, read_flight_config
 from gearshift.runtime.launch.configuration_tables import EXAMPLE, as_toml
 from gearshift.runtime.launch.feasibility import check_flight, networks_per_frame
 from gearshift.runtime.launch.setup import flown_ensemble, flown_policy, flown_threshold
+from gearshift.runtime.sinks.sink_registry import find_sink
 from gearshift.runtime.types import NetworkRole
 
 MINIMAL = """\
@@ -59,7 +62,14 @@ def test_a_file_needs_little(write: Any) -> None:
         ('[[sinks]]\nkind = "jsonl"\npth = "x"\n', 7, "did you mean 'path'?"),
         ('[[sinks]]\npath = "x"\n', 5, "lacks a kind"),
         ('[sinks]\nkind = "jsonl"\n', 5, "[[sinks]]"),
-        ('[recording]\nfoldr = "x"\n', 6, "did you mean 'folder'?"),
+        (
+            '[recording]\nfoldr = "x"\n',
+            6,
+            "key 'recording.foldr' is unknown; did you mean 'folder'?",
+        ),
+        ("[[recording]]\n", 5, "'recording' is a list of 1; expected a table"),
+        ('[recording]\nkind = "jsonl"\n', 6, "[recording] has no kind"),
+        ("[source.more]\n", 5, "key 'source.more' is unknown"),
         ("[policy.budget]\nlarge_share = 2.0\n", 6, "expected a number <= 1.0"),
         ("[policy.budget]\n", 5, "either large_share or mean_latency_ms"),
         ("[presence]\nappear = 0.1\n", 5, "0 <= vanish <= appear <= 1"),
@@ -137,6 +147,47 @@ def test_several_sinks_of_a_kind_have_names_of_their_own(write: Any) -> None:
     assert [s.name for s in config.sinks] == ["jsonl", "jsonl-2", "udp", "recording"]
     # A viewer that is added on the command line keeps no flight from starting.
     assert [s.required for s in config.sinks] == [True, False, False, True]
+
+
+def test_recording_is_short_for_a_sink_of_that_kind(write: Any) -> None:
+    sink = '[[sinks]]\nkind = "recording"\nfolder = "f"\n'
+    short, long = (
+        read_flight_config(write(text)) for text in ('[recording]\nfolder = "f"\n', sink)
+    )
+    assert short.sinks == long.sinks
+    assert short.resolved() == long.resolved()
+    (reached,) = read_flight_config(write("[recording]\n"), ["recording.folder=g"]).sinks
+    assert reached.options.folder == "g"  # type: ignore[attr-defined]
+    both = read_flight_config(write(sink + "[recording]\n"))
+    assert [s.name for s in both.sinks] == ["recording", "recording-2"]
+
+
+def test_an_option_that_every_table_has_is_refused(
+    write: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Options(msgspec.Struct):
+        required: bool = False
+
+    plugin = replace(find_sink("udp"), options=Options)
+    monkeypatch.setattr(configuration, "find_sink", lambda _: plugin)
+    with pytest.raises(ConfigurationError, match=r":5: .*option 'required', which every table"):
+        read_flight_config(write('[[sinks]]\nkind = "udp"\n'))
+
+
+def test_options_that_say_what_does_not_fit(write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Options(msgspec.Struct):
+        width: int
+
+        def __post_init__(self) -> None:
+            if self.width % 2:
+                raise ValueError("width must be even")
+
+    plugin = replace(find_sink("udp"), options=Options)
+    monkeypatch.setattr(configuration, "find_sink", lambda _: plugin)
+    path = write('[[sinks]]\nkind = "udp"\nwidth = 3\n')
+    with pytest.raises(ConfigurationError) as caught:
+        read_flight_config(path)
+    assert str(caught.value) == f"{path}:5: width must be even"
 
 
 def test_the_example_is_valid_and_complete(write: Any) -> None:
