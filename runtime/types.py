@@ -83,14 +83,15 @@ class Camera:
 class Frame:
     """One grey image and where it came from.
 
-    image: (height, width) uint8. capture_time_ns: monotonic time of exposure. camera: None when the
-    source does not know its intrinsics (metric pose is then only as good as the guess).
+    image: (height, width) uint8. capture_time_ns: monotonic time of exposure. sequence: its number,
+    growing. source: what it came from, for messages. camera: None when the source does not know its
+    intrinsics (metric pose is then only as good as the guess).
     """
 
     image: Image
     capture_time_ns: int
     sequence: int
-    source: str
+    source: str = ""
     camera: Camera | None = None
 
 

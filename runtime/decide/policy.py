@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.runtime.decide.calibration import Calibration
+from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.types import FloatArray
 
 Signal = Callable[["SignalContext"], FloatArray]
@@ -72,12 +73,16 @@ class PolicyOptions:
 
     max_gap_s: a history-based signal is +inf when the last accepted output is older. per_second:
     divide distances by the time between the two outputs instead of counting them per frame.
-    seed: of the `random` baseline.
+    seed: of the `random` baseline. Raises ConfigurationError unless max_gap_s is above 0.
     """
 
     max_gap_s: float = 0.5
     per_second: bool = False
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.max_gap_s > 0:
+            raise ConfigurationError(f"max_gap_s is {self.max_gap_s}, it must be above 0 seconds")
 
 
 class SignalFactory(Protocol):
@@ -120,6 +125,8 @@ def wrap_angle(angle: FloatArray) -> FloatArray:
 def weighted_distance(a: FloatArray, b: FloatArray, calibration: Calibration) -> FloatArray:
     """Weighted L1 distance over the last axis, angular components wrapped, float32 (...,).
 
+    a, b: (..., n) float32, in the units of the calibration's components; each difference counts
+    calibration.weights[i] times, which is 1 / standard deviation where the ensemble was calibrated.
     Summed in the order of the components: `add.accumulate` is sequential by definition, which
     `add.reduce` is not.
     """

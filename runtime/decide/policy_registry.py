@@ -4,12 +4,11 @@ A plug-in names its policy in the entry-point group `gearshift.policies`:
 `mine = "my_package.policies:MINE"`. A file is given as `./mine.py:signal`. Either attribute is a
 `Policy`, which `@policy(...)` makes of a plain function:
 
-    from gearshift.runtime.decide.policy import weighted_distance
-    from gearshift.runtime.decide.policy_registry import policy
+    import gearshift
 
-    @policy(probe="small", uses_history=True)
+    @gearshift.policy(probe="small", uses_history=True)
     def signal(context, calibration):
-        return weighted_distance(context.probe, context.accepted, calibration)
+        return gearshift.weighted_distance(context.probe, context.accepted, calibration)
 """
 
 from __future__ import annotations
@@ -62,8 +61,20 @@ def policy(
 ) -> Callable[[SimpleSignal], Policy]:
     """Make a policy of a function (context, calibration) -> float32 (...,).
 
-    The arguments are the fields of `Policy`; name defaults to the function's, summary to the first
-    line of its docstring. Raises ConfigurationError for an unknown probe or action.
+        @policy(probe="small", uses_history=True)
+        def moved(context, calibration):
+            return weighted_distance(context.probe, context.accepted, calibration)
+
+    The function gets a `SignalContext` and the ensemble's `Calibration`, and gives one number per
+    frame, larger for harder: above the threshold, large is asked; NaN counts as +inf. It is called
+    with arrays whose leading axes broadcast, none in flight and (flights, thresholds) in a sweep,
+    so it works along the last axis and has no `if` over values.
+
+    probe: "none", "small" or "aux", what runs first. when_easy: "small", "large" or "hold", what
+    answers below the threshold. uses_history: +inf on the first frame and after a gap. portable: it
+    promises float32 in a fixed order, so that a board chooses alike. filter_name: "none", "anchor"
+    or "smooth", over what is published. name defaults to the function's, summary to the first line
+    of its docstring. Raises ConfigurationError for an unknown probe or action.
     """
     try:
         probe_value, action = Probe(probe), Action(when_easy)
@@ -95,7 +106,10 @@ def policy_names() -> tuple[str, ...]:
 
 
 def find_policy(name: str) -> Policy:
-    """The policy of that name, or of `FILE.py:ATTRIBUTE`; raises ConfigurationError in one line."""
+    """The policy of that name ("op", "anchor", a plug-in's), or of `FILE.py:ATTRIBUTE`.
+
+    The file is run. Raises ConfigurationError, with the nearest names, when there is none.
+    """
     path, separator, attribute = name.rpartition(":")
     if separator and path.endswith(".py"):
         return _check(_from_file(Path(path), attribute), name)
@@ -132,5 +146,5 @@ def _check(value: object, name: str) -> Policy:
         return value
     raise ConfigurationError(
         f"{name!r} is no policy but {type(value).__name__}; decorate it with "
-        "@gearshift.runtime.decide.policy_registry.policy(...) or make a Policy"
+        "@gearshift.policy(...) or make a Policy"
     )

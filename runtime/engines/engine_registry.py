@@ -42,6 +42,11 @@ def load_engine(
 ) -> Engine:
     """An engine for a network of the zoo (verified against the manifest) or for a file.
 
+        with closing(load_engine("M1.0")) as engine:
+            engine.network.components                # what it gives, with units
+            engine.run(image)                        # (height, width) uint8 -> float32 (k,)
+
+    What `run` gives is valid until the next run: copy what is kept.
     name_or_path: see `find_network_source`. zoo: the folder to look names up in, default the one
     that ships with the package. engine: `NAME` or `NAME:ARGUMENT` (`integer`,
     `board:/dev/ttyUSB0`); None follows from what the network is: ONNX Runtime for those of a zoo.

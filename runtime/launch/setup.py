@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import TracebackType
 
 import numpy as np
 
@@ -41,7 +42,15 @@ WARM_UP_RUNS = 3
 
 @dataclass(frozen=True, slots=True)
 class ReadyFlight:
-    """A flight with what has to be given back after it."""
+    """A flight with what has to be given back after it.
+
+        with ready as flight:             # takes off: sinks open, frames come in
+            while not flight.wait(0.05):
+                steer(flight.last)        # the latest `Report`, or None
+
+    At the end of the block the flight lands and gives everything back; a source that failed for
+    good raises its SourceError there.
+    """
 
     flight: Flight
     ensemble: Ensemble
@@ -51,17 +60,39 @@ class ReadyFlight:
         """Close the networks that are not held up."""
         self.ensemble.close()
 
+    def __enter__(self) -> Flight:
+        try:
+            self.flight.start()
+        except BaseException:
+            self.close()
+            raise
+        return self.flight
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # Networks that a thread is still stuck in are not closed under it, see `guarded`.
+        self.flight.stop()
+        self.close()
+        if error is None and self.flight.error is not None:
+            raise self.flight.error
+
 
 def build_flight(
     config: FlightConfig,
     *,
+    more_sinks: Sequence[NamedSink] = (),
     observer: Observer | None = None,
     on_end: Callable[[], None] = lambda: None,
     on_phase: Callable[[str], None] = lambda _: None,
 ) -> ReadyFlight:
     """Load the networks, open the source, and put the flight together; `Flight.start` begins it.
 
-    on_phase: told "networks" when they are loaded and warm, and "source" when it is open.
+    more_sinks: beside those of the file. on_phase: told "networks" when they are loaded and warm,
+    and "source" when it is open.
     Raises GearshiftError: ConfigurationError with the line of the file where one is to blame,
     SourceError when the source cannot be opened.
     """
@@ -75,7 +106,13 @@ def build_flight(
         on_phase("source")
         try:
             flight = _put_together(
-                config, policy, guarded(ensemble), source, observer=observer, on_end=on_end
+                config,
+                policy,
+                guarded(ensemble),
+                source,
+                more_sinks=more_sinks,
+                observer=observer,
+                on_end=on_end,
             )
         except GearshiftError:
             source.close()
@@ -211,6 +248,7 @@ def _put_together(
     ensemble: Ensemble,
     source: Source,
     *,
+    more_sinks: Sequence[NamedSink],
     observer: Observer | None,
     on_end: Callable[[], None],
 ) -> Flight:
@@ -244,8 +282,11 @@ def _put_together(
         source,
         scheduler,
         [
-            NamedSink(c.name, c.plugin.make(c.options), c.required, c.plugin.patience_s)
-            for c in config.sinks
+            *(
+                NamedSink(c.name, c.plugin.make(c.options), c.required, c.plugin.patience_s)
+                for c in config.sinks
+            ),
+            *more_sinks,
         ],
         info,
         limits=flight_limits(config),

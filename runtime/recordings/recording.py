@@ -66,6 +66,10 @@ class RecordedFrame:
 class RecordingWriter:
     """Writes one flight. Use as a context manager: the file appears under its name only when whole.
 
+        with RecordingWriter("flight.mcap", camera=camera) as writer:
+            writer.write_frame(Frame(image, time_ns, number), truth)
+
+    camera: None where it is unknown. components: of the truth and the estimates.
     Frames are written in order of capture. `attributes` are free strings about the flight (split,
     room, person, seed). in_place: the file has its name from the start, must be new, and keeps what
     `sync` wrote whatever happens. Raises RecordingError when the folder cannot be written or the
@@ -259,6 +263,12 @@ class _Bounded:
 class RecordingReader:
     """Reads one flight in order, holding one chunk in memory.
 
+        for entry in RecordingReader("flight.mcap"):
+            entry.frame.image, entry.truth, entry.decision
+
+    header: camera, components and attributes (split, room, person, ...) of the flight. Each round
+    of a loop gives a `RecordedFrame`, whose truth and decision are None where the recording has
+    none; the file is read anew for every loop.
     With `allow_truncated`, a file that was cut off is read up to its last whole frame and a warning
     is logged; otherwise it raises. Raises RecordingError for a file that is missing, truncated,
     damaged or no recording of ours.
