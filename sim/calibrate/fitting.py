@@ -16,7 +16,7 @@ from gearshift.runtime.scoring.counted_frames import absolute_error, angular_mas
 from gearshift.runtime.types import FloatArray, NetworkRole
 from gearshift.sim.traces.oracle import true_gain
 from gearshift.sim.traces.trace import Trace
-from gearshift.sim.traces.trace_sweep import Members, sweep, threshold_grid
+from gearshift.sim.traces.trace_sweep import Members, sweep_trace, threshold_grid
 
 RATES: Final = (0.01, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Candidates for `anchor.rate`, 1/s."""
@@ -194,7 +194,7 @@ def _at_shares(
 ) -> FloatArray:
     """Thresholds at which large runs on about SEARCH_SHARES of the frames."""
     grid = threshold_grid(trace, members, policy, calibration, count=24)
-    result = sweep(trace, members, policy, calibration, grid)
+    result = sweep_trace(trace, members, policy, calibration, grid)
     share = result.runs(NetworkRole.LARGE).sum(axis=0) / result.frames.sum()
     index = [int(np.abs(share - wanted).argmin()) for wanted in SEARCH_SHARES]
     return grid[index]
@@ -210,6 +210,6 @@ def _errors(
     filter_name: str,
 ) -> NDArray[np.float64]:
     """(n,) mean absolute error of each component, over all thresholds."""
-    result = sweep(trace, members, policy, calibration, thresholds, filter_name=filter_name)
+    result = sweep_trace(trace, members, policy, calibration, thresholds, filter_name=filter_name)
     error: NDArray[np.float64] = result.error.sum(axis=(0, 1)) / max(int(result.scored.sum()), 1)
     return error

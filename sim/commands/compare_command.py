@@ -23,6 +23,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         "examples:\n"
         "  gearshift compare\n"
         "  gearshift compare --point equal-latency --out /tmp/report\n"
+        "  gearshift compare --policy ./mine.py:signal\n"
         "  gearshift compare --traces my-traces --profile my-board.json --no-timing\n"
         "  gearshift compare --ensemble mine.toml --traces my-traces --profile my-gap8.json"
     )
@@ -34,6 +35,13 @@ def register(parser: argparse.ArgumentParser) -> None:
         metavar="NAME|FILE.toml",
         help="of the zoo, or your own; traces and profile must have its networks (default: the "
         "zoo's)",
+    )
+    parser.add_argument(
+        "--policy",
+        nargs="+",
+        default=[],
+        metavar="NAME|FILE.py:NAME",
+        help="beside those that are always compared",
     )
     parser.add_argument("--traces", type=Path, metavar="DIR", help="val.npz, known.npz, unseen.npz")
     parser.add_argument("--zoo", type=Path, metavar="DIR", help="networks and ensembles.json")
@@ -56,7 +64,6 @@ def _run(options: argparse.Namespace) -> int:
 
     from rich.console import Console
 
-    from gearshift.runtime.errors import ConfigurationError
     from gearshift.sim.compare.comparison_tables import (
         VERDICTS,
         error_table,
@@ -66,14 +73,13 @@ def _run(options: argparse.Namespace) -> int:
         verdicts,
     )
     from gearshift.sim.compare.headline import Point
-    from gearshift.sim.compare.main_job import run_comparison, write_report
+    from gearshift.sim.compare.main_job import compare, write_report
 
-    if options.resamples < 1:
-        raise ConfigurationError("--resamples must be at least 1")
     console = Console(stderr=options.json)
     with console.status("comparing") as status:
-        compared: Compared = run_comparison(
-            ensembles=options.ensemble,
+        compared: Compared = compare(
+            options.ensemble,
+            policies=options.policy,
             zoo=options.zoo,
             traces=options.traces,
             profile=options.profile,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,12 +15,9 @@ from gearshift.runtime.files.whole_file import (
 )
 
 if TYPE_CHECKING:
-    from gearshift.runtime.decide.policy import Policy
     from gearshift.runtime.ensembles.ensemble import Ensemble
-    from gearshift.runtime.ensembles.ensemble_records import EnsembleRecord
     from gearshift.runtime.scheduling.description import FlightDescription
     from gearshift.sim.replay.redecide import Changes
-    from gearshift.sim.replay.replaying import ReplaySettings
 
 HELP = "fly recordings again through an ensemble and a policy: errors, latency, choices"
 EXTRA = "replay"
@@ -119,51 +115,45 @@ def output_or_dash(text: str) -> Path:
 def _run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from gearshift.runtime.decide.policy_registry import find_policy
-    from gearshift.runtime.ensembles.loading import load_ensemble
-    from gearshift.runtime.ensembles.thresholds import resolve_threshold
-    from gearshift.runtime.errors import ConfigurationError
-    from gearshift.runtime.scheduling.description import FlightDescription
+    from gearshift.runtime.decide.policy import PolicyOptions
     from gearshift.sim.commands.progress import progress_bar
     from gearshift.sim.compare.report import json_text
-    from gearshift.sim.replay.replay_report import (
-        replay_csv,
-        replay_document,
-        replay_table,
-        summarise,
-    )
-    from gearshift.sim.replay.replaying import replay_recording
+    from gearshift.sim.replay.replay import replay
+    from gearshift.sim.replay.replay_report import replay_csv, replay_document, replay_table
     from gearshift.sim.traces.make_trace import find_recordings
 
-    paths = find_recordings(options.recordings)
     if options.decisions or options.infer:
-        return _again(options, paths)
+        return _again(options, find_recordings(options.recordings))
     if options.ensemble is None or options.policy is None:
         options.usage_error("--ensemble and --policy are needed unless with --decisions or --infer")
-    if options.record is not None and len(paths) != 1:
-        raise ConfigurationError(f"--record writes one recording, but {len(paths)} are replayed")
-    policy = find_policy(options.policy)
-    ensemble = load_ensemble(options.ensemble, options.zoo, engine=options.engine)
-    with closing(ensemble):
-        record = ensemble.record
-        threshold = resolve_threshold(options.threshold, record, policy, wanted="--threshold")
-        settings, source = _settings(options, policy, threshold, record)
-        record_to = None
-        if options.record is not None:
-            engines = {str(role): engine for role, engine in ensemble.engines.items()}
-            flown = FlightDescription("", 0, record, settings.scheduler, engines)
-            record_to = (options.record, flown)
-        flights = [replay_recording(p, ensemble, settings, record_to) for p in progress_bar(paths)]
-    components = ensemble.small.network.components
-    summary = summarise(flights, components)
-    filter_name = settings.scheduler.filter_name or policy.filter_name
+    max_gap = PolicyOptions().max_gap_s if options.max_gap is None else options.max_gap
+    replayed = replay(
+        options.recordings,
+        options.ensemble,
+        options.policy,
+        options.threshold,
+        engine=options.engine,
+        zoo=options.zoo,
+        combination=options.combination or "large",
+        filter_name=options.filter,
+        options=PolicyOptions(max_gap_s=max_gap, per_second=options.per_second),
+        clock=options.clock,
+        profile=options.profile,
+        record=options.record,
+        loop_on_board=options.loop_on_board,
+        allow_truncated=options.truncated,
+        progress=progress_bar,
+    )
+    summary, flights, components = replayed.summary(), replayed.flights, replayed.components
+    threshold, filter_name = replayed.threshold, replayed.filter_name
+    source = replayed.latency_source
     said = {
-        "ensemble": ensemble.name,
-        "engines": {str(role): engine for role, engine in ensemble.engines.items()},
-        "policy": policy.name,
+        "ensemble": replayed.ensemble,
+        "engines": replayed.engines,
+        "policy": replayed.policy,
         "threshold": threshold,
         "filter": filter_name,
-        "clock": str(settings.clock),
+        "clock": str(replayed.clock),
     }
     texts: dict[Path, str] = {}
     if options.json is not None:
@@ -179,9 +169,9 @@ def _run(options: argparse.Namespace) -> int:
             "threshold": None if threshold is None else f"{threshold:g}",
             "filter": None if filter_name == "none" else filter_name,
         }
-        title = f"{ensemble.name} {policy.name}, "
+        title = f"{replayed.ensemble} {replayed.policy}, "
         title += "".join(f"{key} {value}, " for key, value in parts.items() if value is not None)
-        title += f"{settings.clock} clock, {len(flights)} recordings"
+        title += f"{replayed.clock} clock, {len(flights)} recordings"
         console = Console()
         wide = Console(width=max(console.width, TABLE_WIDTH), soft_wrap=True)
         wide.print(replay_table(title, summary, components, source).rich())
@@ -295,53 +285,3 @@ def _changes(
         settings = replace(settings, options=replace(settings.options, per_second=True))
     # The same settings given again are no change: a moving threshold stays as it was recorded.
     return Changes(ensemble, None if settings == flown.settings else settings)
-
-
-def _settings(
-    options: argparse.Namespace,
-    policy: Policy,
-    threshold: float | None,
-    record: EnsembleRecord,
-) -> tuple[ReplaySettings, str]:
-    """What to replay with, and where its latencies come from."""
-    from gearshift.runtime.decide.combination import Combination
-    from gearshift.runtime.decide.policy import PolicyOptions
-    from gearshift.runtime.ensembles.profile import find_profile, read_profile
-    from gearshift.runtime.errors import ConfigurationError
-    from gearshift.runtime.machine import processor_name
-    from gearshift.runtime.scheduling.description import SchedulerSettings
-    from gearshift.sim.replay.clock import Clock
-    from gearshift.sim.replay.replaying import ReplaySettings
-    from gearshift.sim.traces.run_cost import check_profile, latency_per_combination
-
-    max_gap = PolicyOptions().max_gap_s if options.max_gap is None else options.max_gap
-    if not max_gap > 0:
-        raise ConfigurationError(f"--max-gap is {max_gap}, it must be above 0 seconds")
-    clock = Clock(options.clock)
-    source = f"measured on this machine ({processor_name()}), networks and scheduler"
-    latency: tuple[float, ...] | None = None
-    if clock is Clock.REAL:
-        if options.profile is None:
-            raise ConfigurationError("--clock real needs --profile: a name like gap8, or a file")
-        profile = read_profile(find_profile(options.profile, options.zoo))
-        check_profile(profile, {ref.name: ref.sha256 for ref in record.networks.values()})
-        members = {role: ref.name for role, ref in record.networks.items()}
-        latency = tuple(latency_per_combination(profile, members).tolist())
-        source = f"{profile.kind}, {profile.device}: {profile.method}"
-    elif options.profile is not None:
-        raise ConfigurationError("--profile is for --clock real; the frame clock measures here")
-    settings = ReplaySettings(
-        policy=policy,
-        scheduler=SchedulerSettings(
-            policy=options.policy,
-            threshold=threshold,
-            options=PolicyOptions(max_gap_s=max_gap, per_second=options.per_second),
-            combination=Combination(options.combination or Combination.LARGE),
-            filter_name=options.filter,
-        ),
-        clock=clock,
-        loop_on_board=options.loop_on_board,
-        latency_ms=latency,
-        allow_truncated=options.truncated,
-    )
-    return settings, source

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from gearshift.runtime.decide.policy import Policy
 from gearshift.runtime.ensembles.ensemble_records import EnsembleRecord
 from gearshift.runtime.ensembles.profile import Profile
 from gearshift.runtime.scoring.bootstrap import Interval, interval, resample_weights
@@ -143,8 +144,12 @@ def choose_on_val(
     val: Trace,
     profile: Profile,
     done: Callable[[str], None] = lambda _name: None,
+    policies: Sequence[Policy] = (),
 ) -> list[Choice]:
-    """Every system with its thresholds and its operating points on the `val` trace."""
+    """Every system with its thresholds and its operating points on the `val` trace.
+
+    policies: of the user's, beside those that every ensemble is run with.
+    """
     check_hashes(records, val)
     check_profile(profile, {n: e.sha256 for n, e in val.networks.items()})
     weights = np.ones((1, len(val.flights)))
@@ -154,7 +159,7 @@ def choose_on_val(
     for choice in choices:
         alone = evaluate(choice.system, val, once, weights)
         single[choice.system.name] = float(alone.latency(profile)[0, 0]), float(alone.error[0, 0])
-    swept = [s for record in records for s in ensemble_systems(record)]
+    swept = [s for record in records for s in ensemble_systems(record, policies)]
     for system in [*hold_systems(records), *swept]:
         grid = threshold_grid(
             val,

@@ -210,7 +210,7 @@ def verdicts(report: SplitReport) -> list[str]:
     for control, text in (("random", "chance"), ("hold", "large held in between")):
         found: dict[str, list[str]] = {"better than": [], "no different from": [], "worse than": []}
         for row in report.halfway:
-            if row.kind not in (Kind.PAPER, Kind.OURS, Kind.VARIANT):
+            if row.kind not in (Kind.PAPER, Kind.OURS, Kind.VARIANT, Kind.YOURS):
                 continue
             gain = row.gains[control]
             word = "better than" if gain.low > 0 else "no different from"
@@ -297,7 +297,7 @@ def _brief(reports: Sequence[SplitReport]) -> dict[str, list[str]]:
             found.setdefault(system, ends[CostEnd.NOMINAL].headlines)
         against.append(found)
     rows: dict[str, list[str]] = {}
-    for kind in (Kind.PAPER, Kind.OURS, Kind.CONTROL, Kind.BOUND):
+    for kind in (Kind.PAPER, Kind.OURS, Kind.YOURS, Kind.CONTROL, Kind.BOUND):
         for system in against[0]:
             if kinds[system] is kind:
                 rows[system] = [
@@ -314,7 +314,7 @@ def _cut(headlines: Sequence[Headline], point: Point) -> str:
     return f"{headline.error_cut.value:+.1f}"
 
 
-_ORDER = (Kind.BASELINE, Kind.CONTROL, Kind.PAPER, Kind.OURS, Kind.VARIANT, Kind.BOUND)
+_ORDER = (Kind.BASELINE, Kind.CONTROL, Kind.PAPER, Kind.OURS, Kind.YOURS, Kind.VARIANT, Kind.BOUND)
 
 
 def _ordered(rows: Iterable[Row]) -> list[Row]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -48,6 +49,8 @@ LEGEND: Final = {
 }
 # Of different size, since two points may be one threshold.
 SIZES: Final = {Point.EQUAL_ERROR: 60, Point.EQUAL_LATENCY: 34, Point.BEST_ERROR: 12}
+MARKED: Final = (Kind.PAPER, Kind.OURS, Kind.YOURS)
+YOURS: Final = ("#882255", "#117733", "#332288", "#AA4499")
 MARKERS: Final = {Point.EQUAL_ERROR: "o", Point.EQUAL_LATENCY: "s", Point.BEST_ERROR: "D"}
 
 
@@ -87,7 +90,9 @@ def draw_plane(path: Path, reports: Sequence[SplitReport], profile: Profile) -> 
         )
         for point, label in zip(Point, _point_labels(), strict=True)
     }
-    order = [name for name in (*LEGEND.values(), *_point_labels()) if name in handles]
+    fixed = (*LEGEND.values(), *_point_labels())
+    own = [name for name in handles if name not in fixed]
+    order = [name for name in (*own, *fixed) if name in handles]
     figure.legend(
         [handles[name] for name in order],
         order,
@@ -108,15 +113,16 @@ def _draw_panel(panel: Axes, report: SplitReport, ensemble: str) -> dict[str, An
     """Curves, chosen points and single networks; returns the legend's handles by label."""
     curves = {c.system: c for c in report.curves}
     handles: dict[str, Any] = {}
-    for name, style in STYLES.items():
+    for name, style in {**STYLES, **_yours(report, ensemble)}.items():
         curve = curves.get(f"{ensemble} {name}")
         if curve is None:
             continue
-        (handles[LEGEND[name]],) = panel.plot(
-            curve.latency_ms, curve.error, label=LEGEND[name], zorder=3, **style
+        label = LEGEND.get(name, name)
+        (handles[label],) = panel.plot(
+            curve.latency_ms, curve.error, label=label, zorder=3, **style
         )
         for row in report.rows:
-            if row.system == curve.system and row.kind in (Kind.PAPER, Kind.OURS) and row.point:
+            if row.system == curve.system and row.kind in MARKED and row.point:
                 at = int(np.flatnonzero(curve.thresholds == np.float32(row.threshold))[0])
                 panel.scatter(
                     curve.latency_ms[at],
@@ -142,6 +148,19 @@ def _draw_panel(panel: Axes, report: SplitReport, ensemble: str) -> dict[str, An
     for side in ("top", "right"):
         panel.spines[side].set_visible(False)
     return handles
+
+
+def _yours(report: SplitReport, ensemble: str) -> dict[str, dict[str, Any]]:
+    """Styles for the policies that the user brought."""
+    names = [
+        curve.system.removeprefix(f"{ensemble} ")
+        for curve in report.curves
+        if curve.kind is Kind.YOURS and curve.ensemble == ensemble
+    ]
+    return {
+        name: {"color": color, "linewidth": 2.4}
+        for name, color in zip(names, cycle(YOURS), strict=False)
+    }
 
 
 def _draw_networks(panel: Axes, single: Sequence[Curve], rows: Sequence[Row]) -> None:

@@ -33,29 +33,37 @@ HELD_SMOOTH: Final = "hold.smooth"
 """Prefix of that filter's gains where outputs are held in between."""
 
 
-def ensemble_systems(record: EnsembleRecord) -> list[System]:
-    """Every policy on one ensemble; without an auxiliary network those that need none."""
-    members = {role: reference.name for role, reference in record.networks.items()}
-    systems = []
-    for name, kind in POLICIES.items():
-        policy = find_policy(name)
-        if name.startswith("aux") and NetworkRole.AUX not in members:
-            continue
-        systems.append(
-            System(
-                f"{record.name} {name}",
-                kind,
-                record.name,
-                members,
-                policy,
-                record.calibration,
-                policy.filter_name,
-            )
-        )
-    oracle = System(
-        f"{record.name} oracle", Kind.BOUND, record.name, members, ORACLE, record.calibration
+def ensemble_systems(record: EnsembleRecord, more: Iterable[Policy] = ()) -> list[System]:
+    """Every policy on one ensemble; without an auxiliary network those that need none.
+
+    more: policies of the user's.
+    """
+    systems = [
+        policy_system(record, find_policy(name), kind)
+        for name, kind in POLICIES.items()
+        if not name.startswith("aux") or NetworkRole.AUX in record.networks
+    ]
+    own = [policy_system(record, policy, Kind.YOURS) for policy in more]
+    return [*systems, *own, policy_system(record, ORACLE, Kind.BOUND)]
+
+
+def policy_system(
+    record: EnsembleRecord,
+    policy: Policy,
+    kind: Kind = Kind.YOURS,
+    *,
+    filter_name: str | None = None,
+) -> System:
+    """An ensemble with a policy; filter_name: default the policy's own."""
+    return System(
+        name=f"{record.name} {policy.name}",
+        kind=kind,
+        ensemble=record.name,
+        members={role: reference.name for role, reference in record.networks.items()},
+        policy=policy,
+        calibration=record.calibration,
+        filter_name=filter_name or policy.filter_name,
     )
-    return [*systems, oracle]
 
 
 def static_systems(records: Iterable[EnsembleRecord], trace: Trace) -> list[System]:

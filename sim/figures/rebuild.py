@@ -36,7 +36,7 @@ from gearshift.sim.compare.comparison_tables import (
     verdicts_text,
 )
 from gearshift.sim.compare.headline import Point
-from gearshift.sim.compare.main_job import Compared, run_comparison
+from gearshift.sim.compare.main_job import Compared, compare
 from gearshift.sim.compare.network_tables import formats_table, networks_text
 from gearshift.sim.compare.plane import draw_plane
 from gearshift.sim.figures import derived
@@ -202,9 +202,7 @@ def _documents(root: Path, flights: Path | None, say: Say, *, force: bool) -> li
     if not force and all(derived.is_current(root, name, sources) for name in names):
         return []
     say("tables and picture: comparing")
-    compared = run_comparison(
-        zoo=root / ZOO, traces=root / "sim/data/traces", profile=str(root / PROFILE)
-    )
+    compared = compare(zoo=root / ZOO, traces=root / "sim/data/traces", profile=str(root / PROFILE))
     traces = [read_trace(root / TRACES[split]) for split in SPLITS]
     networks = networks_text(read_manifest(root / ZOO), compared.device, traces)
     blocks = figure_blocks(compared) | {"networks": networks}

@@ -172,45 +172,51 @@ def replay_document(
     }
 
 
+def replay_columns(
+    flights: Sequence[ReplayedFlight], components: tuple[Component, ...]
+) -> dict[str, NDArray[Any]]:
+    """One row per processed frame; the truth is that of the moment the estimate is scored at."""
+    made = [e for flight in flights for e in flight.estimates]
+    values, truth = (
+        np.concatenate([getattr(flight, field) for flight in flights])
+        for field in ("values", "truth")
+    )
+    names = [c.name for c in components]
+    return {
+        "recording": np.array([f.recording for f in flights for _ in f.estimates], dtype=np.str_),
+        "sequence": np.array([e.sequence for e in made], dtype=np.int64),
+        "capture_time_ns": np.array([e.capture_time_ns for e in made], dtype=np.int64),
+        "publish_time_ns": np.array([e.publish_time_ns for e in made], dtype=np.int64),
+        "latency_ms": np.concatenate([flight.latency_ms for flight in flights]),
+        **{name: values[:, i] for i, name in enumerate(names)},
+        **{f"true_{name}": truth[:, i] for i, name in enumerate(names)},
+        "scored": np.concatenate([flight.scored for flight in flights]),
+        "answered": np.array([e.answered or "" for e in made], dtype=np.str_),
+        "networks": np.array(["+".join(e.networks) for e in made], dtype=np.str_),
+        "signal": np.array([e.signal for e in made], dtype=np.float64),
+        "threshold": np.array([e.threshold for e in made], dtype=np.float64),
+        "reason": np.array([e.reason for e in made], dtype=np.str_),
+    }
+
+
 def replay_csv(flights: Sequence[ReplayedFlight], components: tuple[Component, ...]) -> str:
-    """One line per processed frame; the truth is that of the moment the estimate is scored at."""
+    """The same as text, a line per frame."""
+    columns = replay_columns(flights, components)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    names = [c.name for c in components]
-    writer.writerow(
-        [
-            "recording",
-            "sequence",
-            "capture_time_ns",
-            "publish_time_ns",
-            "latency_ms",
-            *names,
-            *(f"true_{name}" for name in names),
-            "scored",
-            "answered",
-            "networks",
-            "signal",
-            "threshold",
-            "reason",
-        ]
-    )
-    for flight in flights:
-        for i, estimate in enumerate(flight.estimates):
-            writer.writerow(
-                [
-                    flight.recording,
-                    estimate.sequence,
-                    estimate.capture_time_ns,
-                    estimate.publish_time_ns,
-                    f"{flight.latency_ms[i]:.6f}",
-                    *(f"{v:.6g}" for v in flight.values[i]),
-                    *(f"{v:.6g}" for v in flight.truth[i]),
-                    int(flight.scored[i]),
-                    estimate.answered or "",
-                    "+".join(estimate.networks),
-                    f"{estimate.signal:.9g}",
-                    f"{estimate.threshold:.9g}",
-                    estimate.reason,
-                ]
-            )
+    writer.writerow(columns)
+    written = [_written(name, column) for name, column in columns.items()]
+    writer.writerows(zip(*written, strict=True))
     return text.getvalue()
+
+
+def _written(name: str, column: NDArray[Any]) -> list[Any]:
+    """Digits as far as they mean something: float32 outputs 6, what choices hang on 9."""
+    if column.dtype == np.float32:
+        return [f"{value:.6g}" for value in column.tolist()]
+    if name == "latency_ms":
+        return [f"{value:.6f}" for value in column.tolist()]
+    if column.dtype == np.float64:
+        return [f"{value:.9g}" for value in column.tolist()]
+    values: list[Any] = (column.astype(np.int64) if column.dtype == np.bool_ else column).tolist()
+    return values

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,11 @@ from numpy.typing import NDArray
 from gearshift.runtime.engines.network import Network
 from gearshift.runtime.errors import GearshiftError, TraceError
 from gearshift.runtime.files.whole_file import WholeFile
+from gearshift.runtime.scoring.data_frame import data_frame
 from gearshift.runtime.types import Component, FloatArray, interfaces
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 SCHEMA_VERSION: Final = 1
 OUTPUT_PREFIX: Final = "output:"
@@ -89,6 +93,31 @@ class Trace:
     def frames(self) -> int:
         """Number of frames."""
         return len(self.time_ns)
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """A row per frame, (N,) each.
+
+        recording, room, person: of the flight; time_ns; true_NAME: the truth of each component, NaN
+        where unknown; visible: the head is in view; head_cell: -1 where unknown; NETWORK_NAME: what
+        each regression network says of each component, in its unit.
+        """
+        names = [component.name for component in self.components]
+        columns: dict[str, NDArray[Any]] = {
+            field: np.array([getattr(flight, field) for flight in self.flights])[self.flight]
+            for field in ("recording", "room", "person")
+        }
+        columns |= {"time_ns": self.time_ns}
+        columns |= {f"true_{name}": self.truth[:, i] for i, name in enumerate(names)}
+        columns |= {"visible": self.visible, "head_cell": self.head_cell}
+        for network, entry in self.networks.items():
+            if entry.network.grid is None:
+                output = self.outputs[network]
+                columns |= {f"{network}_{name}": output[:, i] for i, name in enumerate(names)}
+        return columns
+
+    def to_pandas(self) -> DataFrame:
+        """`columns` as a DataFrame; raises MissingExtraError where pandas is missing."""
+        return data_frame(self.columns())
 
     @cached_property
     def starts(self) -> NDArray[np.int64]:
@@ -157,8 +186,30 @@ def write_trace(trace: Trace, path: Path) -> None:
         np.savez_compressed(stream, allow_pickle=False, **columns)
 
 
-def read_trace(path: Path) -> Trace:
-    """Read and validate a trace; raises TraceError when it is missing, damaged or outdated."""
+def find_trace(name: str | Path) -> Path:
+    """A trace's file: a path, or the name of a split that ships. Raises TraceError."""
+    if isinstance(name, Path) or name.endswith(".npz") or "/" in name:
+        return Path(name)
+    path = traces_folder() / f"{name}.npz"
+    if not path.exists():
+        known = sorted(shipped.stem for shipped in traces_folder().glob("*.npz"))
+        raise TraceError(
+            f"there is no trace {name!r}; {', '.join(known) or 'none'} ship with gearshift; "
+            "or give a .npz file, which 'gearshift trace make' writes"
+        )
+    return path
+
+
+def read_trace(name_or_file: Path | str) -> Trace:
+    """What every network said about every frame of a data set, read and validated.
+
+        trace = read_trace("known")
+        trace.outputs["M1.0"] - trace.truth                # (N, 4) float32: x, y, z [m], phi [rad]
+
+    name_or_file: a file, or a split that ships ("val", "known", "unseen"). Raises TraceError when
+    it is missing, damaged or outdated.
+    """
+    path = find_trace(name_or_file)
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as columns:
             header: dict[str, Any] = json.loads(columns["header"].tobytes())

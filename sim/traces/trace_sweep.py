@@ -68,7 +68,7 @@ class SweepResult:
         return total
 
 
-def sweep(
+def sweep_trace(
     trace: Trace,
     members: Members,
     policy: Policy,
@@ -168,7 +168,7 @@ def threshold_grid(
         return ends[1:]
 
     def run(thresholds: FloatArray) -> SweepResult:
-        return sweep(
+        return sweep_trace(
             trace,
             members,
             policy,

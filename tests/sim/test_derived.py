@@ -67,9 +67,9 @@ def without_timing(monkeypatch) -> None:
     from gearshift.sim.compare import main_job
 
     def quick(**options):
-        return main_job.run_comparison(**options, timing=False, resamples=20)
+        return main_job.compare(**options, timing=False, resamples=20)
 
-    monkeypatch.setattr(figures, "run_comparison", quick)
+    monkeypatch.setattr(figures, "compare", quick)
 
 
 def test_an_unknown_marker_is_refused(tmp_path: Path) -> None:

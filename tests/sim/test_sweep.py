@@ -19,7 +19,7 @@ from gearshift.sim.calibrate.fitting import calibrate, error_deviation, head_cel
 from gearshift.sim.traces.oracle import ORACLE, bind_oracle, true_gain
 from gearshift.sim.traces.run_cost import combination
 from gearshift.sim.traces.trace import Trace
-from gearshift.sim.traces.trace_sweep import NO_FRAME, sweep, threshold_grid
+from gearshift.sim.traces.trace_sweep import NO_FRAME, sweep_trace, threshold_grid
 
 MEMBERS = {NetworkRole.SMALL: "F2", NetworkRole.LARGE: "M1.0", NetworkRole.AUX: "aux"}
 POLICIES = (
@@ -107,7 +107,7 @@ def test_a_sweep_counts_what_the_scheduler_does(
             trace = replace(trace, outputs=outputs)
     grid = threshold_grid(trace, MEMBERS, policy, calibration, count=10)
     thresholds = np.unique(np.float32([-np.inf, grid[int(level * (len(grid) - 1))], np.inf]))
-    result = sweep(trace, MEMBERS, policy, calibration, thresholds, filter_name=filter_name)
+    result = sweep_trace(trace, MEMBERS, policy, calibration, thresholds, filter_name=filter_name)
     for k, threshold in enumerate(thresholds):
         flown = fly(trace, policy, calibration, float(threshold), filter_name)
         for f, (error, counted, counts, large, lost) in enumerate(flown):
@@ -143,7 +143,7 @@ def test_thresholds_spread_the_runs_of_large(trace_factory) -> None:
         assert grid[0] == -np.inf
         assert grid[-1] == np.inf
         assert (np.diff(grid) > 0).all()
-        result = sweep(trace, MEMBERS, policy, calibration, grid)
+        result = sweep_trace(trace, MEMBERS, policy, calibration, grid)
         share = result.runs(NetworkRole.LARGE).sum(axis=0) / result.frames.sum()
         assert share[0] == 1
         assert np.abs(np.diff(share)).max() < 0.12
@@ -153,7 +153,7 @@ def test_thresholds_spread_the_runs_of_large(trace_factory) -> None:
 def test_the_oracle_is_a_bound(trace_factory) -> None:
     trace = trace_factory(flights=20, frames=40)
     calibration = Calibration.from_components(trace.components)
-    result = sweep(trace, MEMBERS, ORACLE, calibration, np.array([-np.inf, 0.0, np.inf]))
+    result = sweep_trace(trace, MEMBERS, ORACLE, calibration, np.array([-np.inf, 0.0, np.inf]))
     large, best, small = result.error.sum(axis=(0, 2))
     assert best < min(small, large)
     assert ORACLE.signal is not None
@@ -166,10 +166,10 @@ def test_a_missing_network_is_named(trace_factory) -> None:
     calibration = Calibration.from_components(trace.components)
     unknown = {NetworkRole.SMALL: "F9", NetworkRole.LARGE: "M1.0"}
     with pytest.raises(TraceError, match="'F9'"):
-        sweep(trace, unknown, OP, calibration, np.zeros(1))
+        sweep_trace(trace, unknown, OP, calibration, np.zeros(1))
     members = {NetworkRole.SMALL: "F2", NetworkRole.LARGE: "M1.0"}
     with pytest.raises(ConfigurationError, match="auxiliary"):
-        sweep(trace, members, find_policy("aux-sm"), calibration, np.zeros(1))
+        sweep_trace(trace, members, find_policy("aux-sm"), calibration, np.zeros(1))
 
 
 def test_deviations_are_those_of_the_errors(trace_factory) -> None:
@@ -211,7 +211,7 @@ def test_calibration_never_makes_the_filter_worse_than_none(trace_factory) -> No
     calibration = calibrate(trace, MEMBERS)
     at = np.array([np.inf], dtype=np.float32)
     raw, smooth = (
-        sweep(trace, MEMBERS, ALWAYS_LARGE, calibration, at, filter_name=f).error.sum()
+        sweep_trace(trace, MEMBERS, ALWAYS_LARGE, calibration, at, filter_name=f).error.sum()
         for f in ("none", "smooth")
     )
     assert smooth <= raw * (1 + 1e-6)
