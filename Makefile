@@ -33,7 +33,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 
 typecheck: $(VENV)/.installed-dev .typing
-	$(BIN)/mypy $(foreach p,$(PACKAGES),-p gearshift.$(p))
+	$(BIN)/mypy -m gearshift $(foreach p,$(PACKAGES),-p gearshift.$(p))
 	MYPYPATH=.typing:.ci $(BIN)/mypy $(wildcard .ci/*.py)
 
 wheels-aarch64: $(VENV)/.installed-dev  ## does every wheel that flies exist for 64-bit ARM?
@@ -77,6 +77,7 @@ $(TFLITE)/.installed: pyproject.toml constraints.txt
 .typing: pyproject.toml
 	mkdir -p .typing/gearshift
 	for p in $(PACKAGES); do ln -sfn ../../$$p .typing/gearshift/$$p; done
+	for f in __init__.py py.typed; do ln -sfn ../../sim/front_door/$$f .typing/gearshift/$$f; done
 	touch .typing
 
 # Generated with protoc 29 so that protobuf 5.29 and newer can load it.

@@ -176,6 +176,61 @@ def test_every_module_imports_from_the_wheel(wheel_site: Path, tmp_path: Path) -
     subprocess.run([sys.executable, "-S", "-c", script], cwd=tmp_path, env=environment, check=True)
 
 
+FRONT_DOOR = (
+    "import gearshift, sys\n"
+    "print(gearshift.__version__, *gearshift.__all__)\n"
+    "print(*(name for name in gearshift.__all__ if getattr(gearshift, name) is None))\n"
+    "print(gearshift.__file__)\n"
+    "swept = gearshift.sweep('val', 'op', 'D1', [0.5])\n"
+    "print(swept.columns('gap8')['latency_ms'].shape)\n"
+    "try:\n"
+    "    swept.to_pandas()\n"
+    "except gearshift.GearshiftError as error:\n"
+    "    print(error)\n"
+)
+
+
+def test_the_front_door_opens_in_the_lean_install(lean: Path, tmp_path: Path) -> None:
+    done = run(lean, tmp_path, FRONT_DOOR)
+    assert done.returncode == 0, done.stderr
+    names, missing, place, shape, advice = done.stdout.splitlines()
+    version, *rest = names.split()
+    assert version == importlib.metadata.version("gearshift")
+    assert "load_ensemble" in rest
+    assert missing == ""
+    assert Path(place).is_relative_to(lean.parent.parent)
+    assert shape == "(1,)"
+    assert advice.startswith("a DataFrame needs the package 'pandas': pip install pandas")
+
+
+TYPED = """\
+import gearshift
+
+estimate = gearshift.make_scheduler("D1", "op", 0.4).process
+reveal_type(gearshift.load_ensemble("D1"))
+reveal_type(gearshift.sweep("val", "op", "D1").thresholds)
+reveal_type(estimate)
+gearshift.load_ensembles
+"""
+
+
+def test_a_type_checker_of_a_user_sees_real_types(lean: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(TYPED)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--python-executable", lean, "mine.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = done.stdout.splitlines()
+    ensemble, thresholds, process, unknown, _ = said
+    assert "gearshift.runtime.ensembles.ensemble.Ensemble" in ensemble
+    assert "numpy.ndarray[" in thresholds
+    assert "gearshift.runtime.types.Estimate" in process
+    assert 'Module has no attribute "load_ensembles"' in unknown
+
+
 def test_the_lean_install_flies_from_a_recording(lean: Path, flight: Path, tmp_path: Path) -> None:
     done = run(lean, tmp_path, LOADED, "run", str(flight))
     assert done.returncode == 0, done.stderr
