@@ -116,8 +116,12 @@ class RecordingWriter:
         self._calibrated = False
         self._synced = 0
         if in_place:
-            self._sync_folder()
-            self.sync()
+            try:
+                self._sync_folder()
+                self.sync()
+            except RecordingError:
+                self.discard()
+                raise
 
     def write_frame(
         self, frame: Frame, truth: GroundTruth | None = None, decision: Decision | None = None
@@ -179,14 +183,18 @@ class RecordingWriter:
             raise self._unwritable(error) from error
 
     def discard(self) -> None:
-        """Remove what was written, in place what came after the last sync."""
+        """Remove what was written, in place what came after the last sync, or all before the first
+        one."""
         if self._whole is not None:
             self._whole.discard()
             return
         with suppress(OSError):  # closing writes what is buffered, and a full disk fails again
             self._stream.close()
         with suppress(OSError):
-            os.truncate(self.path, self._synced)
+            if self._synced:
+                os.truncate(self.path, self._synced)
+            else:
+                self.path.unlink()
 
     def __enter__(self) -> Self:
         return self
@@ -227,11 +235,14 @@ class RecordingWriter:
 
     def _sync_folder(self) -> None:
         """Make the file's name outlive a power cut."""
-        folder = os.open(self.path.parent, os.O_RDONLY)
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def _unwritable(self, error: OSError | OutputError) -> RecordingError:
         said = unwritable(self.path, error) if isinstance(error, OSError) else error

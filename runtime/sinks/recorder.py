@@ -90,11 +90,13 @@ class Recorder:
                 writer.sync()
                 self._synced_ns = report.time_ns
                 if writer.size >= self._split_bytes:
+                    self._writer = None  # a finished part stays whole, whatever becomes of the next
                     writer.close()
                     self._begin_part()
         except RecordingError as error:
-            writer.discard()
-            self._writer = None
+            if self._writer is not None:
+                self._writer.discard()
+                self._writer = None
             raise SinkStoppedError(f"{error}; recording stopped, the flight goes on") from error
 
     def close(self) -> None:

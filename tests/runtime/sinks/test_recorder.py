@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -191,6 +192,80 @@ def test_parts_begin_at_the_given_size_and_nothing_is_overwritten(tmp_path: Path
     assert len(first) + len(second) == len(names)
     frames = [i for name in first for i in recovered(tmp_path / name)]
     assert frames == list(range(60))
+
+
+def test_a_finished_part_stays_whole_when_the_next_one_cannot_be_opened(tmp_path: Path) -> None:
+    recorder = Recorder(RecorderOptions(folder=str(tmp_path), split_mb=0.3))
+    recorder.open(INFO)
+    first = recorder.path
+    assert first is not None
+    following = first.with_name(first.name.replace("part0", "part1"))
+    following.mkdir()
+    written = 0
+
+    def fill() -> None:
+        nonlocal written
+        for written in range(1000):
+            recorder.write(report(written))
+
+    with pytest.raises(SinkStoppedError, match=f"{following.name}.*recording stopped"):
+        fill()
+    recorder.close()
+    # Read as a whole file: a truncated one is refused.
+    assert [e.frame.sequence for e in RecordingReader(first)] == list(range(written + 1))
+    with pytest.raises(SinkError, match="closed"):
+        recorder.write(report(0))
+
+
+class Syncs:
+    """What was put on the disk, in order, by path."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.paths: list[Path] = []
+        self.fails_on: Path | None = None
+        self._fsync = os.fsync
+        monkeypatch.setattr(os, "fsync", self)
+
+    def __call__(self, descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        self.paths.append(path)
+        if path == self.fails_on:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        self._fsync(descriptor)
+
+
+def test_the_name_of_every_part_is_put_on_the_disk_before_its_frames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the folder a power cut leaves frames that no name leads to."""
+    syncs = Syncs(monkeypatch)
+    recorder = Recorder(RecorderOptions(folder=str(tmp_path), split_mb=0.3))
+    recorder.open(INFO)
+    assert syncs.paths == [tmp_path, recorder.path]
+    for index in range(60):
+        recorder.write(report(index))
+    recorder.close()
+    parts = sorted(tmp_path.iterdir())
+    assert len(parts) > 1
+    for part in parts:
+        assert syncs.paths[syncs.paths.index(part) - 1] == tmp_path
+
+
+def test_a_folder_that_cannot_be_synced_is_named_and_may_be_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    syncs = Syncs(monkeypatch)
+    syncs.fails_on = tmp_path
+    recorder = Recorder(RecorderOptions(folder=str(tmp_path)))
+    with pytest.raises(SinkError, match="Input/output error"):
+        recorder.open(INFO)
+    assert list(tmp_path.iterdir()) == []
+    syncs.fails_on = None
+    recorder.open(INFO)
+    recorder.write(report(0))
+    recorder.close()
+    (path,) = tmp_path.iterdir()
+    assert [entry.frame.sequence for entry in RecordingReader(path)] == [0]
 
 
 def test_opened_again_it_goes_on_with_the_next_part(tmp_path: Path) -> None:
