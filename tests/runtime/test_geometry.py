@@ -79,6 +79,76 @@ def test_detail_too_fine_becomes_grey_not_stripes(factor: int) -> None:
     assert seen[20:-20, 20:-20].std() < direct[20:-20, 20:-20].std() + 4
 
 
+SLOPE = 2
+"""Grey levels per source pixel: half a pixel is one level, and every pixel's value is whole."""
+TARGET = Camera("target", 160, 96, 129.0, 129.0, 79.5, 47.5)
+
+
+def ramp(size: tuple[int, int], axis: int, middle: int, slope: int) -> Image:
+    """Brightness that changes along u (axis 0) or v (axis 1) around a pixel, as far as bytes go."""
+    along = np.arange(size[axis]) - middle
+    values = np.clip(128 + slope * along, 0, 255).astype(np.uint8)
+    shape = (size[1], size[0])
+    return np.ascontiguousarray(
+        np.broadcast_to(values if axis == 0 else values[:, None], shape), dtype=np.uint8
+    )
+
+
+def shift_on_ramps(rectifier: Rectifier, axis: int, where: NDArray[np.float64]) -> float:
+    """How far off, in source pixels, a rectifier samples; where: it should, by target pixel.
+
+    An average over a straight ramp is the ramp's value in the middle, so that anti-aliasing changes
+    nothing. What rounding adds is the same on rising and falling ramps, a shift is not. Asserts
+    that no pixel is off by more than rounding in three steps makes of it.
+    """
+    shifts = []
+    for middle in range(70, rectifier.size[axis] - 70, 60):
+        known = np.abs(where - middle) < 50  # the rest is where bytes end
+        for slope in (SLOPE, -SLOPE):
+            seen = rectifier.apply(ramp(rectifier.size, axis, middle, slope)).astype(float)
+            line = seen[seen.shape[0] // 2] if axis == 0 else seen[:, seen.shape[1] // 2]
+            off = (line - (128 + slope * (where - middle)))[known]
+            assert np.abs(off).max(initial=0) < 1.6
+            shifts.append(off / slope)
+    shift = np.concatenate(shifts)
+    assert shift.size > 60
+    return float(shift.mean())
+
+
+@pytest.mark.parametrize("axis", [0, 1], ids=["along", "down"])
+@pytest.mark.parametrize("scale", [1.017, 1.213, 1.317, 2.023, 3.017, 4.023, 5.017, 6.571])
+def test_pixels_are_sampled_at_their_centres(scale: float, axis: int) -> None:
+    """Against the pinhole's formula, for each way of shrinking.
+
+    No scale is round, so that rounding to whole levels falls to either side equally often.
+    """
+    pytest.importorskip("cv2")
+    # Sizes that no step divides evenly.
+    width, height = int(160 * scale) + 41, int(96 * scale) + 83
+    cx, cy = (width - 1) / 2 + 3.3, (height - 1) / 2 - 2.6
+    source = Camera("source", width, height, 129.0 * scale, 129.0 * scale, cx, cy)
+    rectifier = Rectifier(source, (width, height), View(160, 96, TARGET))
+    assert rectifier.missing == 0
+    u = (np.arange(160) - TARGET.cx) * scale + cx
+    v = (np.arange(96) - TARGET.cy) * scale + cy
+    assert abs(shift_on_ramps(rectifier, axis, (u, v)[axis])) < 0.06
+
+
+@pytest.mark.parametrize("axis", [0, 1], ids=["along", "down"])
+@pytest.mark.parametrize(
+    ("size", "taken"),
+    [((640, 480), (640, 384)), ((1003, 400), (667, 400)), ((325, 601), (325, 195))],
+)
+def test_the_middle_of_an_unknown_camera_is_sampled_at_its_pixels_centres(
+    size: tuple[int, int], taken: tuple[int, int], axis: int
+) -> None:
+    pytest.importorskip("cv2")
+    rectifier = Rectifier(None, size, VIEW)
+    begin, count = (size[axis] - taken[axis]) // 2, (160, 96)[axis]
+    where = (np.arange(count) + 0.5) * taken[axis] / count - 0.5 + begin
+    assert abs(shift_on_ramps(rectifier, axis, where)) < 0.06
+
+
 def test_equal_cameras_pass_through_without_opencv() -> None:
     with mock.patch.dict(sys.modules, {"cv2": None}):
         rectifier = Rectifier(replace(NETWORK, name="other"), (160, 96), VIEW)

@@ -70,3 +70,31 @@ def test_what_a_signal_reads() -> None:
     assert context.accepted == one
     assert np.isnan(context.previous)
     assert np.isinf(context.interval)
+
+
+def test_frames_since_large_are_counted_as_long_as_a_flight_lasts() -> None:
+    """Past what a byte and what two bytes hold; frames that accept nothing count as well."""
+    one = np.ones(1, dtype=np.float32)
+    flight, lane = FlightHistory(1, OPTIONS), History((), 1, OPTIONS)
+    for frame in range(300):
+        now, large, accepted = frame * 33_333_333, frame == 0, frame % 3 != 1
+        expected = np.inf if frame == 0 else frame
+        assert flight.look(now, one).frames_since_large == expected
+        assert lane.context(now, one).frames_since_large == expected
+        if accepted:
+            flight.update(now, values=one, answered_large=large, small=one, both_ran=large)
+        else:
+            flight.skip()
+        lane.update(
+            now,
+            values=one,
+            accepted=np.array(accepted),
+            answered_large=np.array(large),
+            small=one,
+            both_ran=np.array(large),
+        )
+    for _ in range(70_000):
+        flight.skip()
+    context = flight.look(10**12, one)
+    assert context.frames_since_large == 70_300
+    assert context.index == 70_300

@@ -39,11 +39,13 @@ def test_an_easy_frame_reuses_the_probe() -> None:
 
 
 def test_presence_comes_from_the_auxiliary_network() -> None:
-    script = Script.random(2)
-    script.aux[0] = 0
-    script.aux[0, -1] = math.log(48)
+    """One less the probability of 'no head': 16 / (48 + 16), then nearly 1, then nearly 0."""
+    script = Script.random(3)
+    script.aux[:] = 0
+    script.aux[:, -1] = (math.log(16), 20, -20)
     estimates = fly(Scheduler(script.ensemble(), policies.AUX_SM, 0.5), script)
-    assert estimates[0].presence == pytest.approx(0.5)
+    presence = [estimate.presence for estimate in estimates]
+    assert presence == pytest.approx([0.75, 0.0, 1.0], abs=1e-6)
     assert AUX in estimates[0].networks
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from gearshift.runtime.decide.policies import ALWAYS_LARGE, ALWAYS_SMALL, AUX_SM, HOLD
 from gearshift.runtime.errors import FrameError, SinkError, SinkStoppedError, SourceError
+from gearshift.runtime.flight.pipeline import REPEAT_S
 from gearshift.runtime.flight.state import PresenceRule
 from gearshift.runtime.scheduling.scripted import Script
 from gearshift.runtime.sinks.sink import FlightInfo, FlightState, Report
@@ -327,6 +328,43 @@ def test_old_frames_are_dropped_and_counted(make_rig: MakeRig) -> None:
     # The first of them lie before those that came already.
     rig.until_lost()
     rig.until(lambda r: rig.flight.counts.too_old > 0)
+
+
+def test_no_frame_above_the_age_limit_is_let_in_and_none_below_it_is_dropped(
+    make_rig: MakeRig,
+) -> None:
+    """The limit is so far from the younger ones that no busy machine makes them old."""
+    limit_ns = 60_000 * MS
+    age_ns = limit_ns + MS
+    camera = FaultyCamera()
+    camera.fault = lambda frame: dataclasses.replace(
+        frame, capture_time_ns=frame.capture_time_ns - age_ns
+    )
+    limits = dataclasses.replace(LIMITS, max_age_ns=limit_ns, max_estimate_age_ns=2 * limit_ns)
+    rig = make_rig(camera=camera, limits=limits)
+    rig.until(lambda r: rig.flight.counts.too_old >= 5, after=0)
+    assert rig.flight.counts.estimates == 0
+    assert all(r.state is FlightState.WAITING and r.frame is None for r in rig.reports)
+    age_ns = limit_ns // 2
+    rig.until_tracking()
+    too_old = rig.flight.counts.too_old
+    for _ in range(5):
+        rig.until_tracking()
+    assert rig.flight.counts.too_old == too_old
+
+
+def test_the_watchdog_never_says_tracking_by_itself(make_rig: MakeRig) -> None:
+    """`tracking` vouches for an estimate: it is not repeated in the long wait for the next one."""
+    long = dataclasses.replace(LIMITS, max_estimate_age_ns=round(3 * REPEAT_S * 1000) * MS)
+    rig = make_rig(limits=long)
+    rig.until_tracking()
+    rig.camera.fault = lambda frame: None
+    rig.until_lost()
+    rig.until_lost()  # said again
+    assert {r.state for r in rig.reports if r.estimate is None} <= {
+        FlightState.WAITING,
+        FlightState.LOST,
+    }
 
 
 def test_the_newest_frame_wins_while_a_network_is_slow(make_rig: MakeRig) -> None:

@@ -66,6 +66,51 @@ def test_presence_turns_only_after_enough_in_a_row(values: list[float], frames: 
             assert all(v < limit if before else v > limit for v in recent)
 
 
+RULE = PresenceRule(appear=0.6, vanish=0.4, frames=3)
+NOBODY, BETWEEN, SOMEBODY = 0.39, 0.5, 0.61
+
+
+@pytest.mark.parametrize(
+    ("values", "turns"),
+    [
+        ([NOBODY] * 3, [3]),
+        ([NOBODY] * 2 + [0.4] + [NOBODY] * 3, [6]),
+        ([NOBODY] * 3 + [SOMEBODY] * 3, [3, 6]),
+        ([NOBODY] * 4 + [SOMEBODY] * 2 + [BETWEEN] + [SOMEBODY] * 3, [3, 10]),
+        ([NOBODY] * 3 + [0.6] * 5, [3]),
+        ([SOMEBODY] * 9 + [BETWEEN] * 9, []),
+        ([0.4] * 9, []),
+    ],
+)
+def test_presence_turns_with_the_last_of_enough(values: list[float], turns: list[int]) -> None:
+    """turns: after how many values it turns; somebody is there at first."""
+    presence = Presence(RULE)
+    said = [presence.somebody]
+    for value in values:
+        presence.update(value)
+        said.append(presence.somebody)
+    assert said[0] is True
+    assert [n for n in range(1, len(said)) if said[n] is not said[n - 1]] == turns
+
+
+def test_one_is_enough_where_the_rule_says_so() -> None:
+    presence = Presence(PresenceRule(appear=0.5, vanish=0.5, frames=1))
+    for value, somebody in ((0.5, True), (0.49, False), (0.5, False), (0.51, True)):
+        presence.update(value)
+        assert presence.somebody is somebody
+
+
+def test_absent_is_said_of_the_value_after_the_turn_and_tracking_after_the_next() -> None:
+    machine = FlightStateMachine(MAX_AGE, RULE)
+    states = []
+    for now, value in enumerate([NOBODY] * 3 + [SOMEBODY] * 3):
+        machine.presence.update(value)
+        assert machine.on_value(now, now)
+        states.append(machine.on_time(now))
+    tracking, absent = FlightState.TRACKING, FlightState.ABSENT
+    assert states == [tracking, tracking, absent, absent, absent, tracking]
+
+
 @pytest.mark.parametrize("bad", [{"appear": 0.2}, {"vanish": -0.1}, {"frames": 0}, {"appear": 2}])
 def test_a_rule_that_makes_no_sense(bad: dict[str, float]) -> None:
     with pytest.raises(ConfigurationError, match="presence"):
