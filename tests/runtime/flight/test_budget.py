@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -141,6 +142,105 @@ def test_the_errors_telescope(target: float, signals: list[float]) -> None:
     assert moved == pytest.approx(errors, abs=1e-6 * len(signals))
 
 
+def by_the_formula(
+    budget: Budget, start: float | None, frames: list[Estimate]
+) -> tuple[list[float], list[float]]:
+    """Thresholds and steps after every frame, written down from the module's text.
+
+    The running means take a 64th of what is new; the step is a 20th of the spread, of a hundredth
+    of the largest signal or of a millionth, whichever is largest.
+    """
+    threshold = start if start is not None and math.isfinite(start) else None
+    signals: list[float] = []
+    mean = spread = 0.0
+    large_ms: float | None = None
+    thresholds, steps = [], []
+    for frame in frames:
+        if math.isfinite(frame.signal):
+            if not signals:
+                mean = frame.signal
+            if threshold is None:
+                threshold = frame.signal
+            signals.append(frame.signal)
+            spread = spread * 63 / 64 + abs(frame.signal - mean) / 64
+            mean = mean * 63 / 64 + frame.signal / 64
+        step = 0.05 * 1e-6
+        if signals:
+            step = 0.05 * max(spread, 0.01 * max(map(abs, signals)), 1e-6)
+            assert threshold is not None
+            ran_large = NetworkRole.LARGE in frame.networks
+            if budget.large_share is not None:
+                error = ran_large - budget.large_share
+            else:
+                assert budget.mean_latency_ms is not None
+                aux, small, large = (
+                    t / 1e6 for t in (frame.times.aux, frame.times.small, frame.times.large)
+                )
+                if ran_large:
+                    large_ms = large if large_ms is None else large_ms * 63 / 64 + large / 64
+                unit = budget.mean_latency_ms if large_ms is None else large_ms
+                error = (aux + small + large - budget.mean_latency_ms) / unit
+                error = max(-1.0, min(1.0, error))
+            threshold += step * error
+            threshold = max(min(signals) - step, min(max(signals) + step, threshold))
+        thresholds.append(0.0 if threshold is None else threshold)
+        steps.append(step)
+    return thresholds, steps
+
+
+def timed(signal: float, hard: bool, times: list[int]) -> Estimate:
+    frame = estimate(signal, -math.inf if hard else math.inf)
+    aux, small, large = times
+    ran_large = NetworkRole.LARGE in frame.networks
+    return dataclasses.replace(frame, times=StageTimes(aux, small, large if ran_large else 0))
+
+
+FRAMES = st.lists(
+    st.builds(
+        timed,
+        st.one_of(st.floats(-100, 100), st.sampled_from([math.inf, math.nan, 0.0, 3.0])),
+        st.booleans(),
+        st.lists(st.integers(1, 3_000_000), min_size=3, max_size=3),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(
+    budget=st.one_of(
+        st.builds(Budget, large_share=st.floats(0, 1)),
+        st.builds(Budget, mean_latency_ms=st.floats(0.01, 5)),
+    ),
+    start=st.sampled_from([None, 0.0, 1.0, -50.0, math.inf, -math.inf, math.nan]),
+    frames=FRAMES,
+)
+def test_every_step_is_the_formula(
+    budget: Budget, start: float | None, frames: list[Estimate]
+) -> None:
+    controller = ThresholdController(budget, start)
+    finite = start is not None and math.isfinite(start)
+    assert controller.threshold == (start if finite else 0.0)
+    expected, steps = by_the_formula(budget, start, frames)
+    for frame, threshold, step in zip(frames, expected, steps, strict=True):
+        assert controller.update(frame) == controller.threshold
+        assert controller.threshold == pytest.approx(threshold, rel=1e-9, abs=1e-12)
+        assert controller.step_size == pytest.approx(step, rel=1e-9)
+
+
+def test_the_first_frame_by_hand() -> None:
+    """A constant signal has no spread: a step is 0.05 * 0.01 * 8, and large ran once too often."""
+    controller = ThresholdController(Budget(large_share=0.25))
+    assert controller.update(estimate(8.0, 0.0)) == pytest.approx(8 + 0.004 * 0.75)
+    assert controller.update(estimate(8.0, 9.0)) == pytest.approx(8 + 0.004 * 0.5)
+
+
+def test_budgets_at_their_limits_make_sense() -> None:
+    for share_ in (0.0, 1.0):
+        assert Budget(large_share=share_).large_share == share_
+    assert Budget(mean_latency_ms=1e-9).mean_latency_ms == 1e-9
+
+
 @given(st.lists(st.floats(-5, 5), max_size=200), st.floats(0, 1))
 def test_it_is_deterministic(signals: list[float], target: float) -> None:
     runs = [
@@ -192,6 +292,9 @@ def test_it_follows_a_change() -> None:
         {"large_share": math.nan},
         {"mean_latency_ms": 0.0},
         {"mean_latency_ms": math.inf},
+        {"mean_latency_ms": math.nan},
+        {"mean_latency_ms": -1.0},
+        {"large_share": -0.1},
     ],
 )
 def test_budgets_that_make_no_sense(bad: dict[str, float]) -> None:

@@ -111,6 +111,20 @@ def test_absent_is_said_of_the_value_after_the_turn_and_tracking_after_the_next(
     assert states == [tracking, tracking, absent, absent, absent, tracking]
 
 
+def test_a_value_of_just_that_age_is_fresh_and_an_older_one_is_not() -> None:
+    machine = FlightStateMachine(MAX_AGE, RULE)
+    assert not machine.on_value(10_000, 10_000 - MAX_AGE - 1)
+    assert machine.state is FlightState.WAITING
+    assert machine.on_value(10_000, 10_000 - MAX_AGE)
+    assert machine.on_time(10_000) is FlightState.TRACKING
+    assert machine.on_time(10_001) is FlightState.LOST
+
+
+def test_a_rule_may_ask_for_certainty_or_for_nothing() -> None:
+    PresenceRule(vanish=0.0, appear=1.0, frames=1)
+    PresenceRule(vanish=0.5, appear=0.5)
+
+
 @pytest.mark.parametrize("bad", [{"appear": 0.2}, {"vanish": -0.1}, {"frames": 0}, {"appear": 2}])
 def test_a_rule_that_makes_no_sense(bad: dict[str, float]) -> None:
     with pytest.raises(ConfigurationError, match="presence"):
