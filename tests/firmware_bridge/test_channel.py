@@ -11,8 +11,10 @@ import pytest
 from gearshift.firmware_bridge.line.channel import (
     EVENTS_KEPT,
     HELLO_INTERVAL_S,
+    LONG,
     LONGEST_PATIENCE_S,
     SHORTEST_PATIENCE_S,
+    BoardRefusedError,
     BoardResetError,
     BoardTimeoutError,
     Channel,
@@ -203,7 +205,7 @@ def test_a_command_and_its_answer() -> None:
     assert (sent.type, sent.session, sent.payload) == (Type.ECHO, SESSION, bytes(10))
     assert sent.sequence == hello[1].sequence + 1 & 0xFFFF
     assert not first.done
-    with pytest.raises(LinkError, match="before it came"):
+    with pytest.raises(LinkError, match=r"^a command's answer was asked for before it came$"):
         first.result()
     line.bring(answer(sent, b"body", compute_us=1500), 0.03)
     wait(channel, line, 0.05)
@@ -235,6 +237,7 @@ def test_asking_waits_for_its_answer_as_long_as_it_was_told() -> None:
     assert line.now == pytest.approx(before + 2.0)
     assert channel.counts.timed_out == 2
     late = line.commands[-1][1]
+    assert late.payload == b""
     line.bring(answer(late))
     wait(channel, line, 0.1)
     assert channel.counts.foreign == 1
@@ -313,7 +316,7 @@ def test_a_command_that_is_done_gives_its_credit_back(how: str) -> None:
             channel.pump(line.now)
         elif how == "abandoned":
             channel.abandon(ticket)
-            with pytest.raises(LinkError, match="was abandoned"):
+            with pytest.raises(LinkError, match=r"^the command was abandoned$"):
                 ticket.result()
         else:
             wait(channel, line, 0.1)
@@ -353,17 +356,19 @@ def test_what_is_not_this_commands_answer_is_counted_and_nothing_else(
     line = Line()
     channel = connect(line)
     ticket = send(channel)
-    line.bring(stray(message_of(line, ticket)))
-    wait(channel, line, 0.01)
-    assert not ticket.done
-    assert not channel.broken
-    assert (channel.counts.foreign, channel.counts.answers, channel.counts.events) == (1, 0, 0)
+    for count in (1, 2):
+        line.bring(stray(message_of(line, ticket)))
+        wait(channel, line, 0.01)
+        assert not ticket.done
+        assert not channel.broken
+        counts = channel.counts
+        assert (counts.foreign, counts.answers, counts.events) == (count, 0, 0)
     line.bring(answer(message_of(line, ticket)))
     wait(channel, line, 0.01)
     assert ticket.done
     line.bring(answer(message_of(line, ticket)))
     wait(channel, line, 0.01)
-    assert (channel.counts.foreign, channel.counts.answers) == (2, 1)
+    assert (channel.counts.foreign, channel.counts.answers) == (3, 1)
 
 
 def test_a_board_that_knows_nothing_of_the_session_ends_it() -> None:
@@ -373,7 +378,9 @@ def test_a_board_that_knows_nothing_of_the_session_ends_it() -> None:
     stale = answer(message_of(line, ticket), session=SESSION + 1, status=Status.WRONG_SESSION)
     line.bring(stale)
     for _ in range(2):
-        with pytest.raises(BoardResetError, match="reset or taken by another host"):
+        with pytest.raises(
+            BoardResetError, match=r"^the board was reset or taken by another host$"
+        ):
             channel.pump(line.now + 1)
         assert channel.broken
     assert channel.counts.foreign == 1
@@ -524,6 +531,8 @@ def test_an_overtaken_command_of_its_kind_goes_again_at_once() -> None:
     line.bring(answer(message_of(line, later)), 0.01)
     wait(channel, line, 0.02)
     assert len(times_of(line, lost)) == 2
+    wait(channel, line, 0.2)
+    assert len(times_of(line, lost)) == 3
 
 
 def test_while_answers_come_the_oldest_one_is_waited_for() -> None:
@@ -545,18 +554,36 @@ def test_when_nothing_comes_the_oldest_goes_again_and_what_is_short() -> None:
     channel = connect(line)
     exchange(channel, line, 0.05, Type.WRITE, 1000)
     oldest = send(channel, Type.WRITE, 1000, FOREVER)
-    long, short = send(channel, Type.WRITE, 1000), send(channel, Type.ECHO)
+    long, short = send(channel, Type.WRITE, 600), send(channel, Type.ECHO)
+    job = send(channel, Type.PROCESS, 600)  # long too, but somebody waits for it
     patience = oldest.patience
     wait(channel, line, patience - 0.01)
     late = send(channel, Type.ECHO)  # short, but not waited for long enough
-    used = sum(len(ticket.line) for ticket in (oldest, long, short, late))
+    used = sum(len(ticket.line) for ticket in (oldest, long, short, job, late))
     wait(channel, line, 0.011)
-    assert [len(times_of(line, t)) for t in (oldest, long, short, late)] == [2, 1, 2, 1]
+    assert [len(times_of(line, t)) for t in (oldest, long, short, job, late)] == [2, 1, 2, 2, 1]
     # What is behind it on the line is waited for as well.
     per_byte = 0.05 / LIMIT
     assert oldest.patience == pytest.approx(2 * patience + per_byte * used)
     wait(channel, line, oldest.patience)
-    assert [len(times_of(line, t)) for t in (oldest, long, short, late)] == [3, 1, 3, 2]
+    assert [len(times_of(line, t)) for t in (oldest, long, short, job, late)] == [3, 1, 3, 3, 2]
+
+
+def test_from_which_length_on_a_command_is_long() -> None:
+    line = Line()
+    channel = connect(line)
+    channel._sequence = 0x1110
+    size = next(size for size in range(LONG) if on_line(size) == LONG)
+    exchange(channel, line, 0.05, Type.ECHO, size)
+    learnt = 2 * 0.05 + 4 * 0.025 + SHORTEST_PATIENCE_S
+    assert send(channel, Type.ECHO, size).patience == pytest.approx(learnt)
+    shorter = send(channel, Type.ECHO, size - 1)
+    assert shorter.patience == pytest.approx(first_patience(LONG + len(shorter.line)))
+
+
+def test_a_refusal_says_why() -> None:
+    error = BoardRefusedError("the board is busy", Status.BUSY)
+    assert (str(error), error.status) == ("the board is busy", Status.BUSY)
 
 
 def test_the_soonest_of_all_deadlines_wakes_it() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gearshift.runtime.cameras.lens import (
     check_camera,
+    check_size,
     distort,
     fields_of_view,
     pixels_of_rays,
@@ -95,9 +96,63 @@ def test_the_middle_of_the_image_is_where_opencv_has_it() -> None:
     assert np.degrees(horizontal) == pytest.approx(65.0)
 
 
+def test_both_fields_of_view_reach_from_edge_to_edge() -> None:
+    camera = Camera("off", 160, 96, 100.0, 50.0, 70.0, 40.0)
+    horizontal, vertical = fields_of_view(camera)
+    assert horizontal == pytest.approx(np.arctan(0.705) + np.arctan(0.895))
+    assert vertical == pytest.approx(np.arctan(0.81) + np.arctan(1.11))
+
+
+def test_what_no_ray_reaches_shows_the_widest_one() -> None:
+    """At radius 0.8 and 3, where the lens ends at 0.703 of the image's plane."""
+    camera = replace(NETWORK, distortion=(-0.3,))
+    directions = np.array([[1.0, 0.0], [0.0, -1.0], [0.6, 0.8]])
+    for radius in (0.8, 3.0):
+        rays = undistort(camera, radius * directions)
+        assert rays == pytest.approx(widest_radius(camera) * directions, abs=1e-9)
+    assert undistort(camera, np.empty((0, 2))).shape == (0, 2)
+
+
+def test_a_plane_has_no_room_beyond_85_degrees() -> None:
+    limit = np.tan(np.radians(85))
+    assert widest_radius(replace(NETWORK, distortion=())) == pytest.approx(limit, rel=1e-9)
+
+
+def test_points_within_a_limit_stay_and_others_are_pulled_in() -> None:
+    points = np.array([[0.3, 0.4], [0.0, 0.0], [0.48, 0.64], [3.0, -4.0]])
+    pulled = within(points, 0.5)
+    assert pulled == pytest.approx(np.array([[0.3, 0.4], [0, 0], [0.3, 0.4], [0.3, -0.4]]))
+    assert within(points, 10.0) == pytest.approx(points)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"fx": 0.5, "fy": 0.5, "width": 1, "height": 1},
+        *({"distortion": (0.1,) * count} for count in (0, 1, 2, 3, 4, 5, 8, 12)),
+        *({"distortion": (0.1,) * count, "fisheye": True} for count in (0, 4)),
+    ],
+)
+def test_what_is_a_camera_is_taken(change: dict[str, object]) -> None:
+    check_camera(replace(NETWORK, **change))  # type: ignore[arg-type]
+
+
+def test_a_camera_of_another_size_is_named() -> None:
+    check_size(NETWORK, 160, 96, "camera.json")
+    said = "^camera.json is a camera of 160x96, the images are 160x120$"
+    with pytest.raises(ConfigurationError, match=said):
+        check_size(NETWORK, 160, 120, "camera.json")
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
+        ({"fy": 0.0}, "^fx and fy must be above 0, and all numbers finite$"),
+        ({"fy": -1.0}, "fx and fy must be above 0"),
+        ({"distortion": (float("inf"),)}, "all numbers finite"),
+        ({"height": 0}, "160x0 pixels"),
+        ({"distortion": (0.1,), "fisheye": True}, "a fisheye lens has k1 k2 k3 k4"),
+        ({"distortion": (0.1,) * 13}, r"13 numbers of .* \(8\), s1 s2 s3 s4 \(12\)$"),
         ({"fx": 0.0}, "fx and fy must be above 0"),
         ({"cx": float("nan")}, "all numbers finite"),
         ({"width": 0}, "0x96 pixels"),
