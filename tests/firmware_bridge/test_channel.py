@@ -77,11 +77,11 @@ class Line:
             if message.type == Type.HELLO:
                 greeting = self.greets(message)
                 if greeting is not None:
-                    self.bring(greeting, 0.01)
+                    self.bring(greeting, after=0.01)
 
-    def bring(self, message: Message, after: float = 0.0) -> None:
-        """Let a frame arrive in so many seconds."""
-        self._coming.append((self.now + after, to_line(message)))
+    def bring(self, *messages: Message, after: float = 0.0) -> None:
+        """Let frames arrive together in so many seconds."""
+        self._coming.append((self.now + after, b"".join(map(to_line, messages))))
         self._coming.sort(key=lambda coming: coming[0])
 
     def read(self, timeout_s: float) -> bytes:
@@ -140,7 +140,7 @@ def test_a_session_begins_with_the_answer_to_our_hello() -> None:
 
 def test_it_greets_until_it_is_answered_and_gives_up_in_time() -> None:
     line = Line(greets=lambda hello: None)
-    with pytest.raises(BoardTimeoutError, match="no board answers on this line within 0"):
+    with pytest.raises(BoardTimeoutError, match=r"^no board answers .* runs gearshift's firmware$"):
         connect(line, timeout_s=0.52)
     assert line.now == pytest.approx(100.52)
     times = [at for at, _ in line.sent]
@@ -163,13 +163,17 @@ def test_it_greets_until_it_is_answered_and_gives_up_in_time() -> None:
     ],
     ids=["type", "echo of ours", "sequence", "another nonce", "damaged", "no answer"],
 )
+@pytest.mark.parametrize("together", [False, True])
 def test_what_answers_another_hello_does_not_keep_the_right_answer_out(
-    other: Callable[[Message], Message],
+    other: Callable[[Message], Message], together: bool
 ) -> None:
     line = Line()
 
-    def both(hello: Message) -> Message:
-        line.bring(other(hello), 0.005)
+    def both(hello: Message) -> Message | None:
+        if together:
+            line.bring(other(hello), greet(hello))
+            return None
+        line.bring(other(hello))
         return greet(hello)
 
     line.greets = both
@@ -179,7 +183,10 @@ def test_what_answers_another_hello_does_not_keep_the_right_answer_out(
 @pytest.mark.parametrize(
     ("greeting", "said"),
     [
-        (lambda h: answer(h, b"", Status.VERSION), "speaks no version of the protocol"),
+        (
+            lambda h: answer(h, b"", Status.VERSION),
+            "^the board speaks no version of the protocol that this gearshift does$",
+        ),
         (lambda h: answer(h, b"", Status.BUSY), r"refused our hello \(busy\)"),
         (lambda h: answer(h, hello_body(1)), "another hello than ours"),
         (
@@ -207,13 +214,13 @@ def test_a_command_and_its_answer() -> None:
     assert not first.done
     with pytest.raises(LinkError, match=r"^a command's answer was asked for before it came$"):
         first.result()
-    line.bring(answer(sent, b"body", compute_us=1500), 0.03)
+    line.bring(answer(sent, b"body", compute_us=1500), after=0.03)
     wait(channel, line, 0.05)
     assert first.done
     assert first.result().body == b"body"
     second = send(channel)
     assert second.sequence == first.sequence + 1 & 0xFFFF
-    line.bring(answer(message_of(line, second), status=Status.BUSY, compute_us=500), 0.02)
+    line.bring(answer(message_of(line, second), status=Status.BUSY, compute_us=500), after=0.02)
     wait(channel, line, 0.05)
     assert second.result().status is Status.BUSY
     counts = channel.counts
@@ -251,7 +258,7 @@ def test_the_sequence_number_wraps() -> None:
     tickets = []
     for _ in range(3):
         tickets.append(send(channel))
-        line.bring(answer(message_of(line, tickets[-1])), 0.001)
+        line.bring(answer(message_of(line, tickets[-1])), after=0.001)
         wait(channel, line, 0.002)
     assert [t.sequence for t in tickets] == [0xFFFF, 0, 1]
     assert all(t.done for t in tickets)
@@ -281,7 +288,7 @@ def test_no_more_are_under_way_than_the_window_holds(start: int) -> None:
         line.bring(answer(message_of(line, ticket)))
     with pytest.raises(BoardTimeoutError):
         send(channel, within=0.3)
-    line.bring(answer(message_of(line, tickets[0])), 0.1)
+    line.bring(answer(message_of(line, tickets[0])), after=0.1)
     before = line.now
     send(channel, within=0.3)
     assert line.now == pytest.approx(before + 0.1)
@@ -301,7 +308,7 @@ def test_no_more_bytes_are_under_way_than_the_credit() -> None:
     with pytest.raises(BoardTimeoutError):
         send(channel, size=rest, within=0.2)
     send(channel, size=rest - 1, within=0.2)
-    line.bring(answer(message_of(line, first)), 0.1)
+    line.bring(answer(message_of(line, first)), after=0.1)
     send(channel, size=rest, within=0.2)
 
 
@@ -462,7 +469,7 @@ def test_nothing_goes_again_where_that_is_not_wanted() -> None:
 
 def exchange(channel: Channel, line: Line, seconds: float, type_: Type, size: int = 0) -> None:
     ticket = send(channel, type_, size)
-    line.bring(answer(message_of(line, ticket)), seconds)
+    line.bring(answer(message_of(line, ticket)), after=seconds)
     wait(channel, line, seconds + 0.001)
     assert ticket.done
 
@@ -508,8 +515,8 @@ def test_a_command_behind_another_is_timed_from_when_it_was_the_oldest() -> None
     line = Line()
     channel = connect(line)
     first, second = send(channel), send(channel)
-    line.bring(answer(message_of(line, first)), 0.06)
-    line.bring(answer(message_of(line, second)), 0.08)
+    line.bring(answer(message_of(line, first)), after=0.06)
+    line.bring(answer(message_of(line, second)), after=0.08)
     wait(channel, line, 0.09)
     mean, deviation = 0.06, 0.03
     deviation += (abs(0.02 - mean) - deviation) / 4
@@ -522,13 +529,13 @@ def test_an_overtaken_command_of_its_kind_goes_again_at_once() -> None:
     channel = connect(line)
     job, lost, answered = (send(channel, t) for t in (Type.INFER, Type.ECHO, Type.STATUS))
     later = send(channel, Type.ECHO)
-    line.bring(answer(message_of(line, answered)), 0.02)
+    line.bring(answer(message_of(line, answered)), after=0.02)
     wait(channel, line, 0.03)
     assert len(times_of(line, lost)) == 2
     assert times_of(line, lost)[1] == pytest.approx(times_of(line, lost)[0] + 0.02)
     assert len(times_of(line, job)) == len(times_of(line, later)) == 1
     # It went behind the later one now, whose answer says nothing of it.
-    line.bring(answer(message_of(line, later)), 0.01)
+    line.bring(answer(message_of(line, later)), after=0.01)
     wait(channel, line, 0.02)
     assert len(times_of(line, lost)) == 2
     wait(channel, line, 0.2)

@@ -118,6 +118,22 @@ def test_a_plane_has_no_room_beyond_85_degrees() -> None:
     assert widest_radius(replace(NETWORK, distortion=())) == pytest.approx(limit, rel=1e-9)
 
 
+def test_a_lens_that_folds_is_known_to_the_step_of_its_table() -> None:
+    radii = np.tan(np.linspace(0, np.radians(85), 4001))
+    folded = radii[np.argmax(radii - 0.3 * radii**3)]
+    camera = replace(NETWORK, distortion=(-0.3,))
+    assert widest_radius(camera) == pytest.approx(folded, rel=1e-12)
+
+
+@pytest.mark.parametrize("place", [5, 6, 7])
+def test_a_rational_lens_ends_before_its_pole(place: int) -> None:
+    """1 - (r / 2)^2, ^4 or ^6 below the line: from r = 2 on such a lens shows nothing."""
+    distortion = [0.0] * 8
+    distortion[place] = -(0.5 ** (2 * (place - 4)))
+    camera = replace(NETWORK, distortion=tuple(distortion))
+    assert 1.997 < widest_radius(camera) < 2
+
+
 def test_points_within_a_limit_stay_and_others_are_pulled_in() -> None:
     points = np.array([[0.3, 0.4], [0.0, 0.0], [0.48, 0.64], [3.0, -4.0]])
     pulled = within(points, 0.5)
