@@ -158,7 +158,10 @@ def test_equal_cameras_pass_through_without_opencv() -> None:
         # The same lens written with more numbers is the same lens.
         more = replace(NETWORK, distortion=(*NETWORK.distortion, 0.0, 0.0, 0.0, 0.0))
         assert Rectifier(more, (160, 96), VIEW).passes_through
+    pytest.importorskip("cv2")
     assert not Rectifier(replace(NETWORK, fx=131.0), (160, 96), VIEW).passes_through
+    fisheye = replace(NETWORK, distortion=(), fisheye=True)
+    assert not Rectifier(fisheye, (160, 96), VIEW).passes_through
 
 
 def test_a_frame_takes_no_new_memory() -> None:

@@ -110,6 +110,9 @@ def test_what_no_ray_reaches_shows_the_widest_one() -> None:
     for radius in (0.8, 3.0):
         rays = undistort(camera, radius * directions)
         assert rays == pytest.approx(widest_radius(camera) * directions, abs=1e-9)
+    fisheye = replace(NETWORK, distortion=(), fisheye=True)
+    widest = undistort(fisheye, 2.0 * directions)  # it shows 85 degrees at radius 1.48
+    assert widest == pytest.approx(np.tan(np.radians(85)) * directions, rel=1e-9)
     assert undistort(camera, np.empty((0, 2))).shape == (0, 2)
 
 

@@ -312,3 +312,43 @@ def test_a_history_may_never_grow_old(policy: Policy) -> None:
     assert all(np.isfinite(estimate.values).all() for estimate in estimates)
     assert estimates[0].reason is Reason.FIRST_FRAME
     assert {estimate.reason for estimate in estimates[2:]} == {Reason.EASY}
+
+
+def test_an_estimate_says_what_every_network_took_and_how_often_each_ran() -> None:
+    script, clock = Script.random(3), SteppedClock()
+    took = {SMALL: 10, LARGE: 200, AUX: 3000}
+    ensemble = timed(script, clock, lambda role, index: took[role])
+    scheduler = Scheduler(ensemble, policies.AUX_SM, -math.inf, clock=clock)  # type: ignore[arg-type]
+    for _ in range(2):  # a new flight counts from 0
+        estimates = fly(scheduler, script)
+        assert [e.index for e in estimates] == [0, 1, 2]
+        for estimate in estimates:
+            times = estimate.times
+            assert (times.aux, times.small, times.large, times.total) == (3000, 0, 200, 3200)
+            assert 0 <= estimate.signal <= 1
+        scheduler.reset()
+    again = Script.random(5)
+    probed = again.ensemble()
+    fly(Scheduler(probed, policies.OP, math.inf), again)
+    assert probed.small.runs == [0, 1, 2, 3, 4]  # type: ignore[attr-defined]
+
+
+def test_without_calibration_no_deviation_is_known() -> None:
+    script = Script.random(2)
+    bare = dataclasses.replace(scripted_calibration(), standard_deviation={})
+    for policy in (policies.ALWAYS_SMALL, policies.ALWAYS_LARGE):
+        estimates = fly(Scheduler(script.ensemble(calibration=bare), policy), script)
+        assert np.isnan([e.standard_deviation for e in estimates]).tolist() == [[True] * 4] * 2
+
+
+def test_a_network_that_fails_and_recovers_is_told_of_twice(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    script = Script.random(6).with_nan(LARGE, [1, 2, 4])
+    with caplog.at_level(logging.WARNING):
+        fly(Scheduler(script.ensemble(), policies.ALWAYS_LARGE), script)
+    failed = "large network large failed: its output is not valid"
+    assert [r.getMessage() for r in caplog.records] == [
+        *(failed, "large network large works again"),
+        *(failed, "large network large works again"),
+    ]
