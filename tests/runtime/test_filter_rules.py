@@ -29,7 +29,9 @@ MAX_GAP_S = 0.25
 N = 4
 ANGULAR = [False, False, False, True]
 GAINS = tuple(DEFAULT_GAINS)
-WHO = ("small", "large", "both", "nothing")
+# What is rare in a draw of equal chances is a bias that is learnt twice and then used.
+WHO = ("small", "both", "small", "both", "large", "nothing")
+STEPS_NS = (33_333_333, 100_000_000, 0, 400_000, 1_000_000, 249_999_999, 250_000_100, 10**10)
 
 gain_tables = st.one_of(
     st.just(()),
@@ -41,7 +43,7 @@ gain_tables = st.one_of(
     ),
 )
 frames = st.tuples(
-    st.sampled_from([0, 400_000, 1_000_000, 33_333_333, 249_999_999, 250_000_100, 10**10]),
+    st.one_of(st.just(STEPS_NS[0]), st.sampled_from(STEPS_NS)),
     st.sampled_from(WHO),
     st.lists(st.floats(-3, 3, width=32), min_size=2 * N, max_size=2 * N),
 )
@@ -120,7 +122,7 @@ def accepted_of(who: str, small: FloatArray, large: FloatArray) -> FloatArray:
 @settings(max_examples=40)
 @given(
     tables=st.fixed_dictionaries(dict.fromkeys(GAINS, gain_tables)),
-    steps=st.lists(st.tuples(frames, frames), min_size=1, max_size=12),
+    steps=st.lists(st.tuples(frames, frames), min_size=1, max_size=15),
     start=st.sampled_from([0, 10**9, 2**61]),
 )
 def test_many_flights_are_filtered_as_one_by_one(
@@ -176,7 +178,7 @@ def test_many_flights_are_filtered_as_one_by_one(
 @settings(max_examples=40)
 @given(
     tables=st.fixed_dictionaries(dict.fromkeys(GAINS, gain_tables)),
-    steps=st.lists(frames, min_size=1, max_size=8),
+    steps=st.lists(frames, min_size=4, max_size=10),
 )
 def test_the_filter_follows_its_rules(
     name: str, tables: dict[str, tuple[float, ...]], steps: list[tuple[int, str, list[float]]]
@@ -254,6 +256,43 @@ def test_a_negative_zero_stays_one_without_a_velocity(name: str) -> None:
         swept = lanes.update(now, values, values, values, small_ran=no, large_ran=~no)
         assert np.signbit(alone[:3]).all()
         assert swept.tobytes() == alone.tobytes()
+
+
+def test_the_bias_is_learnt_at_once_and_then_followed() -> None:
+    """Small is 1 too large, then 2: of the second step, gamma's share is believed."""
+    calibration = calibration_with("anchor", {"gamma": (0.25,), "alpha_small": (0.5,)})
+    flight = make_flight_filter("anchor", calibration, MAX_GAP_S)
+    lanes = make_filter("anchor", (), calibration, MAX_GAP_S)
+    assert flight is not None
+    assert lanes is not None
+    large = np.zeros(N, dtype=np.float32)
+    for reset in (False, True):
+        if reset:
+            flight.reset()
+            lanes.reset()
+        for i, (said, both, expected) in enumerate(
+            (
+                (1.0, True, 0.0),
+                # The bias is 1: this is 0.
+                (1.0, False, 0.0),
+                # The bias becomes 1 + (2 - 1) / 4.
+                (2.0, True, 0.0),
+                (2.25, False, 0.5),
+                # 1.25 + (0.25 - 1.25) / 4 is 1; large pulls 0.5 to 0.15.
+                (0.25, True, 0.15),
+                (1.15, False, 0.15),
+            )
+        ):
+            small = np.full(N, said, dtype=np.float32)
+            accepted = large if both else small
+            alone = flight.update(i * 10**8, accepted, small, large, small_ran=True, large_ran=both)
+            swept = lanes.update(
+                *(i * 10**8, accepted, small, large),
+                small_ran=np.array(True),
+                large_ran=np.array(both),
+            )
+            assert alone.tolist() == pytest.approx([expected] * N, abs=1e-6)
+            assert swept.tobytes() == alone.tobytes()
 
 
 def test_only_the_anchor_learns_a_bias() -> None:

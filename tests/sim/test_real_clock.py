@@ -144,7 +144,6 @@ def test_errors_are_of_the_scored_frames_alone() -> None:
         room="",
         person="",
         frames=5,
-        has_truth=True,
         estimates=(),
         values=np.array([[1, 0, 0, 3.0], [9, 9, 9, 9], [1, 2, 3, 0]], dtype=np.float32),
         truth=np.array([[2, 0, 0, -3.0], [0, 0, 0, 0], [1, 1, 1, 0]], dtype=np.float32),
