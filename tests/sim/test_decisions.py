@@ -127,6 +127,19 @@ def test_a_flight_that_has_ended_says_nothing(trace_factory: TraceFactory) -> No
         assert found.decisions[:, 0].tolist() == together.decisions[:steps, flight].tolist()
 
 
+def test_the_first_flight_may_be_the_shortest(trace_factory: TraceFactory) -> None:
+    trace = first_frames(trace_factory(flights=2, frames=3, empty=False), [1, 3])
+    index, active = frame_grid(trace)
+    assert index.tolist() == [[0, 1], [0, 2], [0, 3]]
+    assert active.tolist() == [[True, True], [False, True], [False, True]]
+
+
+def test_thresholds_are_kept_as_float32(trace_factory: TraceFactory) -> None:
+    result = swept(trace_factory(flights=1, frames=2), "op", 0.1, 0.3)
+    assert result.thresholds.dtype == np.float32
+    assert result.thresholds.tolist() == np.array([0.1, 0.3], dtype=np.float32).tolist()
+
+
 def test_errors_are_summed_over_the_frames_that_count(trace_factory: TraceFactory) -> None:
     trace = failing(trace_factory(flights=2, frames=6), small=[2, 9], large=[2])
     trace.truth[4, 3] = 1.8
@@ -175,6 +188,7 @@ def test_thresholds_are_those_that_matter(trace_factory: TraceFactory) -> None:
         trace_factory(flights=8, frames=40), MEMBERS, find_policy("op"), calibration, count=9
     )
     assert 3 < len(many) <= 11
+    assert many.dtype == np.float32
     assert many[0] == -np.inf
     assert many[-1] == np.inf
     assert (np.diff(many) > 0).all()

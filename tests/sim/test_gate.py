@@ -100,9 +100,9 @@ def test_the_markdown_says_how_many_and_what_moved() -> None:
     moved = replace(times(CASE, "sum", 1.1), decisions="b" * 64, share_large=0.5)
     quick = replace(CASE, latency_ms=8.0)
     old = Baseline("GAP8", {"a": CASE, "b": CASE, "c": CASE, "d": CASE})
-    new = Baseline("GAP8", {"a": CASE, "b": moved, "c": quick, "e": CASE})
+    new = Baseline("GAP8", {"a": CASE, "b": moved, "c": quick, "e": CASE, "f": CASE})
     lines = markdown(judge(old, new, 0.5), 0.5).splitlines()
-    assert lines[0] == ("**gearshift gate**: 5 cases, 1 unchanged, 2 changed within 0.5 %, 2 worse")
+    assert lines[0] == ("**gearshift gate**: 6 cases, 1 unchanged, 3 changed within 0.5 %, 2 worse")
     assert lines[1:] == [
         "",
         "| case | verdict | decisions | summed MAE | modelled ms | large % |",
@@ -111,6 +111,7 @@ def test_the_markdown_says_how_many_and_what_moved() -> None:
         "| c | changed | same | 0.3000 -> 0.3000 | 10.000 -> 8.000 | 25.0 -> 25.0 |",
         "| d | missing | | | | |",
         "| e | new | | | | |",
+        "| f | new | | | | |",
     ]
     unchanged = markdown(judge(old, old, 0.5), 0.5)
     assert unchanged == (
