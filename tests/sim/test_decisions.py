@@ -18,7 +18,7 @@ from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.scoring.counted_frames import angular_mask
 from gearshift.runtime.types import NetworkRole
 from gearshift.sim.traces.trace import Trace
-from gearshift.sim.traces.trace_sweep import SweepResult, frame_grid, sweep, threshold_grid
+from gearshift.sim.traces.trace_sweep import SweepResult, frame_grid, sweep_trace, threshold_grid
 
 MEMBERS = {NetworkRole.SMALL: "F2", NetworkRole.LARGE: "M1.0", NetworkRole.AUX: "aux"}
 SMALL, LARGE, AUX, ANSWERED_LARGE, HELD, LOST, NO_FRAME = 1, 2, 4, 8, 16, 32, 255
@@ -27,7 +27,7 @@ TraceFactory = Callable[..., Trace]
 
 def swept(trace: Trace, policy: str, *thresholds: float, filter_name: str = "none") -> SweepResult:
     calibration = Calibration.from_components(trace.components)
-    return sweep(
+    return sweep_trace(
         trace,
         MEMBERS,
         find_policy(policy),

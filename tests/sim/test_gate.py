@@ -30,7 +30,7 @@ from gearshift.sim.gate.gate import (
     write_baseline,
 )
 from gearshift.sim.traces.trace import read_trace
-from gearshift.sim.traces.trace_sweep import sweep
+from gearshift.sim.traces.trace_sweep import sweep_trace
 
 ERROR = {"x": 0.1, "y": 0.2, "sum": 0.3}
 CASE = Case(0.5, "a" * 64, ERROR, latency_ms=10.0, share_large=0.25)
@@ -209,7 +209,7 @@ def test_latency_and_share_of_large_follow_from_the_decisions(
     for record in read_ensembles(world.zoo).values():
         members = {role: reference.name for role, reference in record.networks.items()}
         for point, threshold in record.thresholds[policy].items():
-            found = sweep(
+            found = sweep_trace(
                 trace, members, find_policy(policy), record.calibration, np.array([threshold])
             )
             decisions = found.decisions[:, :, 0]
