@@ -5,7 +5,7 @@ large corrects and small carries in between. Per component, in float32 and in th
 angular component e, value, bias and the bracket after gamma are wrapped to [-pi, pi):
 
     k        = updates since large last ran, counting this one; dt = seconds since the last update
-    predict    value = value + velocity * dt
+    predict    value = value + velocity * dt                       when any beta is not 0
     measure    m = accepted output           when large ran (alpha_large, beta_large)
                m = small - bias              when only small ran (alpha_small, beta_small)
     correct    e = m - value;  value = value + alpha * e;  velocity = velocity + (beta / dt') * e
@@ -81,6 +81,11 @@ class Gains:
             tables[gain] = table.reshape(-1, n)
         return cls(**tables)
 
+    @property
+    def any_beta(self) -> bool:
+        """Whether there is a velocity at all; without a beta it stays 0 and is not computed."""
+        return bool(self.beta_large.any() or self.beta_small.any())
+
 
 class Filter(Protocol):
     """Filters any number of flights at once."""
@@ -142,6 +147,7 @@ class AnchorFilter:
         self._angles = AngleWrapper(calibration.angular)
         self._max_gap = np.float32(max_gap_s)
         self._use_bias = use_bias
+        self._moves = gains.any_beta
         self.reset()
 
     def reset(self) -> None:
@@ -184,7 +190,8 @@ class AnchorFilter:
         beta: FloatArray = np.where(
             only_small, _row(gains.beta_small, k), _row(gains.beta_large, k)
         )
-        predicted: FloatArray = self._value + self._velocity * dt
+        # As for one flight: adding a velocity of 0 would turn -0 into 0.
+        predicted = self._value + self._velocity * dt if self._moves else self._value
         innovation: FloatArray = wrap(measured - predicted)
         value = wrap(predicted + alpha * innovation)
         rate: FloatArray = np.divide(beta, np.maximum(dt, MINIMUM_STEP_S))
@@ -231,8 +238,7 @@ class FlightAnchorFilter:
         self._angles = AngleWrapper(calibration.angular)
         self._max_gap = float(np.float32(max_gap_s))
         self._use_bias = use_bias
-        # Without a beta the velocity stays 0 and need not be computed.
-        self._moves = bool(gains.beta_large.any() or gains.beta_small.any())
+        self._moves = gains.any_beta
         self._step = np.empty((), dtype=np.float32)
         self._value = np.empty(n, dtype=np.float32)
         self._velocity = np.empty(n, dtype=np.float32)

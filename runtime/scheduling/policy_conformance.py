@@ -218,6 +218,9 @@ def assert_swept_equals_flown(  # noqa: PLR0917 -- all that both take
                 REASONS[step.reason[lane]],
                 tuple(role for role in NetworkRole if ran[role]),
                 bool(step.degraded[lane]),
+                bool(step.answered_large[lane]),
+                bool(step.fresh[lane]),
+                bool(step.held[lane]),
                 repr(float(step.signal[lane])),
                 step.values[lane].tobytes() if not step.lost[lane] else None,
             )
@@ -226,6 +229,9 @@ def assert_swept_equals_flown(  # noqa: PLR0917 -- all that both take
                 estimate.reason,
                 estimate.networks,
                 EstimateFlag.DEGRADED in estimate.flags,
+                estimate.answered is NetworkRole.LARGE,
+                estimate.answered is not None,
+                EstimateFlag.HELD in estimate.flags,
                 repr(estimate.signal),
                 np.array(estimate.values, dtype=np.float32).tobytes() if not lost else None,
             )

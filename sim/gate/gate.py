@@ -153,7 +153,8 @@ def read_baseline(path: Path) -> Baseline:
 
 
 def judge(old: Baseline, new: Baseline, tolerance_percent: float) -> list[Change]:
-    """Every case of either; worse is an error or latency above the old by more than tolerated.
+    """Every case of either; worse is an error or latency above the old by more than tolerated, and
+    a component that only one of the two has.
 
     Raises TraceError when the two are of different devices.
     """
@@ -169,7 +170,8 @@ def judge(old: Baseline, new: Baseline, tolerance_percent: float) -> list[Change
 def _verdict(before: Case | None, after: Case | None, tolerance_percent: float) -> Verdict:
     if before is None or after is None:
         return Verdict.NEW if before is None else Verdict.MISSING
-    pairs = [(before.error.get(name, np.nan), value) for name, value in after.error.items()]
+    names = before.error.keys() | after.error.keys()
+    pairs = [(before.error.get(name, np.nan), after.error.get(name, np.nan)) for name in names]
     pairs.append((before.latency_ms, after.latency_ms))
     allowed = 1 + tolerance_percent / 100
     # Six digits are stored; and a comparison that is not true, as with NaN, is no excuse.

@@ -62,7 +62,7 @@ def truth_at(
     Linear between the neighbouring frames of one flight, angles the short way round. NaN and not in
     view outside the flight; in view only where it is in both neighbours.
     """
-    right = np.clip(np.searchsorted(time_ns, at_ns, side="left"), 0, len(time_ns) - 1)
+    right = np.minimum(np.searchsorted(time_ns, at_ns), len(time_ns) - 1)
     exact = time_ns[right] == at_ns
     left = np.where(exact, right, np.maximum(right - 1, 0))
     inside = (at_ns >= time_ns[0]) & (at_ns <= time_ns[-1])

@@ -24,7 +24,9 @@ def bits(context: SignalContext) -> dict[str, object]:
     return {"index": index, **{name: value.tobytes() for name, value in fields.items()}}
 
 
-@given(st.lists(frame_steps, max_size=25), st.integers(0, 10**12))
+@given(
+    st.lists(frame_steps, max_size=25), st.sampled_from([0, 1_700_000_000_123_456_789, 2**62 + 1])
+)
 def test_one_flight_is_one_lane(steps: list[tuple[int, str]], start: int) -> None:
     lane, flight = History((), 2, OPTIONS), FlightHistory(2, OPTIONS)
     now, probe = start, np.zeros(2, dtype=np.float32)
@@ -47,7 +49,76 @@ def test_one_flight_is_one_lane(steps: list[tuple[int, str]], start: int) -> Non
             flight.skip()
     flight.reset()
     lane.reset()
+    assert flight.has_previous is False
+    assert not flight.any_accepted
+    nothing_yet = [flight.context.age, flight.context.frames_since_large, flight.context.interval]
+    assert np.isposinf(nothing_yet).all()
     assert bits(lane.context(now, probe)) == bits(flight.look(now, probe))
+
+
+@given(
+    st.lists(
+        st.tuples(*[st.sampled_from(["small", "large", "both", "nothing", "absent"])] * 3),
+        max_size=20,
+    ),
+    st.sampled_from([0, 1_700_000_000_123_456_789, 2**62 + 1]),
+)
+def test_lanes_are_flights_and_those_that_miss_a_frame_do_not_change(
+    steps: list[tuple[str, ...]], start: int
+) -> None:
+    lanes = History((3,), 2, OPTIONS)
+    flights = [FlightHistory(2, OPTIONS) for _ in range(3)]
+    probe = np.zeros(2, dtype=np.float32)
+    for number, who in enumerate(steps):
+        # Every lane has a time of its own.
+        now = start + 100_000_000 * number + 7_000_000 * np.arange(3, dtype=np.int64)
+        values = number + np.arange(6, dtype=np.float32).reshape(3, 2)
+        # What an absent lane says means nothing.
+        accepted, large, both = (
+            np.array([w in said for w in who])
+            for said in (
+                ("small", "large", "both", "absent"),
+                ("large", "both", "absent"),
+                ("both", "absent"),
+            )
+        )
+        active = np.array([w != "absent" for w in who])
+        lanes.update(
+            now,
+            values=values,
+            accepted=accepted,
+            answered_large=large,
+            small=values + 1,
+            both_ran=both,
+            active=None if active.all() else active,
+        )
+        for i, flight in enumerate(flights):
+            if not active[i]:
+                continue
+            if accepted[i]:
+                flight.update(
+                    int(now[i]),
+                    values=values[i],
+                    answered_large=bool(large[i]),
+                    small=values[i] + 1,
+                    both_ran=bool(both[i]),
+                )
+            else:
+                flight.skip()
+        then = start + 100_000_000 * number + 60_000_000
+        context = lanes.context(then, probe)
+        for i, flight in enumerate(flights):
+            alone = bits(flight.look(then, probe))
+            assert bits(lane_of(context, i)) == alone
+            assert bool(lanes.any_accepted[i]) is flight.any_accepted
+            assert lanes.accepted[i].tobytes() == flight.context.accepted.tobytes()
+
+
+def lane_of(context: SignalContext, i: int) -> SignalContext:
+    fields = {f.name: getattr(context, f.name) for f in dataclasses.fields(context)}
+    assert fields["index"].dtype == np.int64
+    probe = fields.pop("probe")
+    return SignalContext(probe=probe, **{n: np.asarray(v[i]) for n, v in fields.items()})
 
 
 def test_what_a_signal_reads() -> None:

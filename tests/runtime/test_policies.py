@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,13 @@ from hypothesis import strategies as st
 from gearshift.runtime.decide import policies
 from gearshift.runtime.decide.calibration import Calibration
 from gearshift.runtime.decide.history import FlightHistory
-from gearshift.runtime.decide.policy import Policy, PolicyOptions, Probe, weighted_distance
+from gearshift.runtime.decide.policy import (
+    Action,
+    Policy,
+    PolicyOptions,
+    Probe,
+    weighted_distance,
+)
 from gearshift.runtime.decide.policy_registry import BUILT_IN, find_policy, policy, policy_names
 from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.scheduling.policy_conformance import PolicyCheck, fly, policy_checks_for
@@ -188,3 +195,86 @@ def test_the_built_in_table_is_true_to_the_names() -> None:
     for name in BUILT_IN:
         assert find_policy(name).name == name
     assert set(BUILT_IN) <= set(policy_names())
+
+
+def test_the_margin_of_the_two_best_cells_is_turned_round() -> None:
+    history, probe = context_of([[0, 0, 0, 0]], [0.0] * 49)
+    probe[:] = -40
+    probe[[5, 7]] = math.log(3), 0.0
+    signal = policies.aux_sm_signal(scripted_calibration(), PolicyOptions())
+    # Probabilities of 3/4 and 1/4.
+    assert float(signal(history.look(0, probe))) == pytest.approx(0.5, rel=1e-5)
+
+
+def test_signals_of_an_auxiliary_network_are_taken_row_by_row() -> None:
+    calibration = scripted_calibration()
+    history, probe = context_of([[0, 0, 0, 0]], [0.0] * 49)
+    rows = np.stack([probe, probe])
+    rows[0, 17] = rows[1, 30] = 5.0
+    cells = policies.aux_hlc_signal(calibration, PolicyOptions())(history.look(0, rows))
+    assert cells.tolist() == calibration.head_cell_gain[[17, 30]].tolist()
+    margins = policies.aux_sm_signal(calibration, PolicyOptions())(history.look(0, rows))
+    assert margins.shape == (2,)
+
+
+def test_the_rate_of_anchor_is_one_per_second_unless_calibrated() -> None:
+    history, probe = context_of([[1, 1, 1, 1], [5, 5, 5, 5]], [1, 1, 1.5, 1])
+    context = history.look(200_000_000, probe)
+    calibration = dataclasses.replace(scripted_calibration(), parameters={})
+    signal = policies.anchor_signal(calibration, PolicyOptions())
+    assert float(signal(context)) == pytest.approx(0.5 + 0.2)
+    for wrong in ((), (1.0, 2.0), (math.nan,), (math.inf,), (math.inf, 1.0)):
+        calibration = dataclasses.replace(calibration, parameters={"anchor.rate": wrong})
+        with pytest.raises(
+            ConfigurationError, match=r"^parameter anchor\.rate needs one finite value$"
+        ):
+            policies.anchor_signal(calibration, PolicyOptions())
+
+
+def test_a_table_without_cells_is_refused_in_words() -> None:
+    calibration = dataclasses.replace(
+        scripted_calibration(), head_cell_gain=np.zeros(0, dtype=np.float32)
+    )
+    message = r"^policy aux-hlc needs a calibration with head_cell_gain$"
+    with pytest.raises(ConfigurationError, match=message):
+        policies.aux_hlc_signal(calibration, PolicyOptions())
+
+
+def test_two_frames_at_one_time_are_a_microsecond_apart() -> None:
+    history, probe = context_of([[1, 1, 1, 1], [1, 2, 1, 1]], [1, 2, 1.5, 1], step_ns=0)
+    context = history.look(0, probe)
+    assert (float(context.age), float(context.interval)) == (0, 0)
+    options = PolicyOptions(per_second=True)
+    calibration = scripted_calibration()
+    assert float(policies.op_signal(calibration, options)(context)) == pytest.approx(0.5e6)
+    assert float(policies.op_ahead_signal(calibration, options)(context)) == pytest.approx(1e6)
+
+
+@pytest.mark.parametrize(
+    ("name", "probe", "when_easy", "uses_history", "filter_name"),
+    [
+        ("op", Probe.SMALL, Action.SMALL, True, "none"),
+        ("op-ahead", Probe.NONE, Action.SMALL, True, "none"),
+        ("aux-sm", Probe.AUX, Action.SMALL, False, "none"),
+        ("aux-hlc", Probe.AUX, Action.SMALL, False, "none"),
+        ("random", Probe.NONE, Action.SMALL, False, "none"),
+        ("every", Probe.NONE, Action.SMALL, False, "none"),
+        ("hold", Probe.NONE, Action.HOLD, False, "none"),
+        ("always-small", Probe.NONE, Action.SMALL, False, "none"),
+        ("always-large", Probe.NONE, Action.LARGE, False, "none"),
+        ("anchor", Probe.SMALL, Action.SMALL, True, "anchor"),
+    ],
+)
+def test_what_a_policy_is_made_of(
+    name: str, probe: Probe, when_easy: Action, uses_history: bool, filter_name: str
+) -> None:
+    found = find_policy(name)
+    assert (found.probe, found.when_easy, found.uses_history) == (probe, when_easy, uses_history)
+    assert found.filter_name == filter_name
+    assert found.portable
+    assert not found.replay_only
+    assert (found.signal is None) == name.startswith("always")
+
+
+def test_options_have_their_documented_defaults() -> None:
+    assert PolicyOptions() == PolicyOptions(max_gap_s=0.5, per_second=False, seed=0)

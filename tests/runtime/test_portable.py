@@ -105,3 +105,19 @@ def test_fast_distances_and_wraps_are_the_plain_ones(a: FloatArray, b: FloatArra
 def test_angles_wrap(turns: int) -> None:
     angle = np.linspace(-3.1, 3.1, 50, dtype=np.float32)
     np.testing.assert_allclose(wrap_angle(angle + np.float32(turns * 2 * np.pi)), angle, atol=2e-6)
+
+
+@pytest.mark.parametrize("classes", [3, 49, 5000])
+def test_the_margin_is_between_the_two_largest_of_many(classes: int) -> None:
+    """Many, because a partial sort of few sorts everything."""
+    x = np.random.default_rng(classes).normal(0, 2, (4, classes)).astype(np.float32)
+    probabilities = np.sort(softmax(x), axis=-1)
+    expected = probabilities[..., -1] - probabilities[..., -2]
+    assert softmax_margin(x).tolist() == expected.tolist()
+
+
+def test_one_uniform_number_is_a_float32() -> None:
+    for index in (0, 1, 2**32 + 5):
+        assert counter_uniform(3, index).dtype == np.float32
+    assert counter_uniform(3, 2**32 + 5) == counter_uniform(3, 5)
+    assert counter_uniform(2**32 + 3, 5) == counter_uniform(3, 5)

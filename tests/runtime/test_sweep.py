@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,15 +11,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from gearshift.runtime.decide.combination import Combination
-from gearshift.runtime.decide.policies import OP
-from gearshift.runtime.decide.policy import PolicyOptions
+from gearshift.runtime.decide.policies import OP, RANDOM
+from gearshift.runtime.decide.policy import Action, PolicyOptions, SignalContext
 from gearshift.runtime.decide.policy_registry import BUILT_IN, find_policy
+from gearshift.runtime.decide.selection import REASONS
 from gearshift.runtime.decide.sweep import Sweep
 from gearshift.runtime.errors import ConfigurationError
 from gearshift.runtime.scheduling.policy_conformance import assert_swept_equals_flown, fly
 from gearshift.runtime.scheduling.scheduler import Scheduler
 from gearshift.runtime.scheduling.scripted import FRAME_NS, GRID, Script, scripted_calibration
-from gearshift.runtime.types import FloatArray
+from gearshift.runtime.types import FloatArray, NetworkRole, Reason
 
 FRAMES = 12
 values = st.one_of(
@@ -107,3 +110,56 @@ def test_what_cannot_be_swept_is_refused() -> None:
     script = Script.random(1)
     with pytest.raises(ConfigurationError, match="needs the auxiliary network"):
         sweep.step(0, script.small[0], script.large[0])
+
+
+@pytest.mark.parametrize(
+    ("row", "valid"),
+    [
+        ((3e17, -3e17, 2e17, 1.9e17), True),
+        ((3e17, -3e17, 2e17, 2.1e17), False),
+        ((9.9e17, 0, 0, 0), True),
+        # Exactly the limit.
+        ((float(np.float32(1e18)), 1e18 - float(np.float32(1e18)), 0, 0), False),
+        ((0, 0, 0, -1.1e18), False),
+        ((np.inf, -np.inf, 0, 0), False),
+        ((0, 0, np.nan, 0), False),
+    ],
+)
+def test_an_output_is_valid_below_the_limit_of_its_sum(row: tuple[float, ...], valid: bool) -> None:
+    """From 1e18 on, its network counts as failed; the firmware holds the same limit."""
+    large, small = np.array(row, dtype=np.float32), np.ones(4, dtype=np.float32)
+    always = np.array([-np.inf], dtype=np.float32)
+    step = Sweep(OP, scripted_calibration(), always, (1,)).step(0, small, large)
+    assert step.answered_large.tolist() == [valid]
+    assert step.degraded.tolist() == [not valid]
+    assert np.isfinite(step.values).all()
+
+
+def test_a_policy_that_holds_at_random_is_swept_as_flown() -> None:
+    """It may be easy before there is anything to hold."""
+    lazy = dataclasses.replace(RANDOM, name="lazy", when_easy=Action.HOLD)
+    thresholds = np.array([0.2, 0.8, 1.0], dtype=np.float32)
+    flights = [Script.random(FRAMES, seed=seed) for seed in range(3)]
+    flights[1] = flights[1].with_nan(NetworkRole.LARGE, [0, 1]).with_nan(NetworkRole.SMALL, [0])
+    assert_swept_equals_flown(lazy, flights, thresholds, PolicyOptions())
+    step = Sweep(lazy, scripted_calibration(), thresholds[2:], (1,)).step(
+        0, flights[0].small[0], flights[0].large[0]
+    )
+    assert REASONS[int(step.reason[0])] is Reason.FIRST_FRAME
+    assert step.answered_large.all()
+
+
+def test_a_policy_without_a_probe_is_shown_no_output() -> None:
+    script = Script.random(3)
+
+    def signal(context: SignalContext) -> FloatArray:
+        assert context.probe.size == 0
+        return np.zeros(1, dtype=np.float32)
+
+    sweep = Sweep(
+        RANDOM, scripted_calibration(), np.array([0.5], dtype=np.float32), (1,), signal=signal
+    )
+    for i in range(3):
+        step = sweep.step(int(script.times[i]), script.small[i], script.large[i])
+        assert step.fresh.all()
+        assert not step.answered_large.any()

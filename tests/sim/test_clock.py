@@ -24,6 +24,16 @@ def test_a_fast_scheduler_misses_nothing_and_waits() -> None:
     assert [s.published_ns for s in slots] == [3, 13, 33]
 
 
+def test_without_frames_there_is_nothing_to_process() -> None:
+    assert list(stream(np.zeros(0, dtype=np.int64), lambda index: 1)) == []
+
+
+@pytest.mark.parametrize("start", [-1000, 0, 10**18])
+def test_time_may_begin_anywhere(start: int) -> None:
+    slots = list(stream(start + np.array([0, 10], dtype=np.int64), lambda index: 3))
+    assert [s.published_ns - start for s in slots] == [3, 13]
+
+
 @given(
     st.lists(st.integers(1, 50), min_size=1, max_size=40),
     st.lists(st.integers(0, 200), min_size=1, max_size=40),
@@ -43,7 +53,6 @@ def test_frames_are_processed_in_order_and_never_before_they_arrive(
         newer = [a for a in arrivals[slot.frame + 1 :] if a <= start]
         assert not newer or free == start == 0 or start == arrivals[slot.frame]
         free = slot.published_ns
-    assert stream(np.zeros(0, dtype=np.int64), lambda index: 1) is not None
 
 
 def test_the_truth_turns_the_short_way_round() -> None:
@@ -63,3 +72,46 @@ def test_in_view_only_between_two_frames_in_view() -> None:
     visible = np.array([True, False, True])
     _, seen = truth_at(times, truth, visible, ANGULAR, np.array([0, 1, 10, 15, 20]))
     assert seen.tolist() == [True, False, False, False, True]
+
+
+@pytest.mark.parametrize("start", [0, 1_700_000_000_000_000_000])
+def test_between_two_frames_the_truth_is_on_the_line(start: int) -> None:
+    times = start + np.array([0, 1_000_000, 5_000_000], dtype=np.int64)
+    truth = np.array([[0.0, 1.0], [1.0, 1.5], [5.0, -0.5]], dtype=np.float32)
+    at = start + np.array([250_000, 1_000_000, 2_000_000, 4_999_999], dtype=np.int64)
+    values, seen = truth_at(times, truth, np.ones(3, dtype=np.bool_), ANGULAR, at)
+    assert values.dtype == np.float32
+    np.testing.assert_allclose(
+        values, [[0.25, 1.125], [1.0, 1.5], [2.0, 1.0], [5.0, -0.5]], atol=1e-5
+    )
+    assert seen.all()
+
+
+def test_frames_that_are_a_nanosecond_apart_are_not_mixed_up() -> None:
+    times = np.array([7, 8], dtype=np.int64)
+    truth = np.array([[0.0, 0.0], [1.0, 1.0]], dtype=np.float32)
+    values, _ = truth_at(times, truth, np.ones(2, dtype=np.bool_), ANGULAR, np.array([7, 8]))
+    assert values.tolist() == truth.tolist()
+
+
+def test_outside_the_flight_nothing_is_known() -> None:
+    times = np.array([10, 20], dtype=np.int64)
+    truth = np.ones((2, 2), dtype=np.float32)
+    visible = np.ones(2, dtype=np.bool_)
+    values, seen = truth_at(times, truth, visible, ANGULAR, np.array([9, 10, 20, 21]))
+    assert np.isnan(values).all(axis=1).tolist() == [True, False, False, True]
+    assert seen.tolist() == [False, True, True, False]
+    assert values.dtype == np.float32
+
+
+def test_only_angles_are_wrapped() -> None:
+    times = np.array([0, 10], dtype=np.int64)
+    truth = np.array([[-9.0, 3.0], [9.0, -3.0]], dtype=np.float32)
+    values, _ = truth_at(times, truth, np.ones(2, dtype=np.bool_), ANGULAR, np.array([0, 2, 5, 9]))
+    np.testing.assert_allclose(values[:, 0], [-9.0, -5.4, 0.0, 7.2], atol=1e-5)
+    assert (np.abs(values[:, 1]) > 2.9).all()
+    assert (np.abs(values[:, 1]) < 3.1416).all()
+    lengths = truth[:, :1]
+    none = np.array([False])
+    values, _ = truth_at(times, lengths, np.ones(2, dtype=np.bool_), none, np.array([0, 5]))
+    assert values[:, 0].tolist() == [-9.0, 0.0]

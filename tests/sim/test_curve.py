@@ -46,3 +46,41 @@ def test_resamples_are_read_at_once() -> None:
     error = np.array([[0.2, 0.4], [0.2, 0.4]])
     found = lowest_where(latency, error, np.array([0.3, 0.3]))
     assert found.tolist() == pytest.approx([3.0, 3.5])
+
+
+def test_a_point_on_the_limit_keeps_it() -> None:
+    latency, error = np.array([1.0, 4.0, 2.0]), np.array([0.5, 0.3, 0.6])
+    assert lowest_where(latency, error, np.array(0.3)) == 4.0
+    assert lowest_where(np.array([3.0]), np.array([0.3]), np.array(0.3)) == 3.0
+    # Both ends of a level stretch, without a division of nothing by nothing.
+    level = np.array([0.3, 0.3, 0.5])
+    assert lowest_where(np.array([4.0, 2.0, 9.0]), level, np.array(0.3)) == 2.0
+    assert np.isnan(lowest_where(latency, level, np.array(0.2)))
+
+
+def test_a_curve_is_read_where_it_passes_several_times() -> None:
+    latency, error = np.array([1.0, 3.0, 1.0]), np.array([0.8, 0.4, 0.2])
+    assert value_at(latency, error, np.array(2.0)) == pytest.approx((0.6 + 0.3) / 2)
+    # Two thresholds of one latency: the middle of the step, counted with the lines that end there.
+    latency, error = np.array([1.0, 1.0, 3.0]), np.array([0.8, 0.4, 0.2])
+    assert value_at(latency, error, np.array(1.0)) == pytest.approx((0.6 + 0.4) / 2)
+    assert value_at(latency, error, np.array(2.0)) == pytest.approx(0.3)
+
+
+def test_the_ends_belong_to_the_curve() -> None:
+    latency, error = np.array([1.0, 3.0]), np.array([0.8, 0.4])
+    assert value_at(latency, error, np.array(1.0)) == pytest.approx(0.8)
+    assert value_at(latency, error, np.array(3.0)) == pytest.approx(0.4)
+    assert np.isnan(value_at(latency, error, np.array([0.999]))).all()
+    assert np.isnan(value_at(latency, error, np.array([3.001]))).all()
+
+
+def test_each_resample_has_its_own_lowest_and_its_own_passages() -> None:
+    latency = np.array([[4.0, 2.0], [9.0, 8.0]])
+    error = np.array([[0.4, 0.2], [0.4, 0.2]])
+    assert lowest_where(latency, error, np.array([1.0, 1.0])).tolist() == [2.0, 8.0]
+    read = value_at(latency, error, np.array([3.0, 3.0]))
+    assert read[0] == pytest.approx(0.3)
+    assert np.isnan(read[1])
+    both = value_at(latency, error, np.array([3.0, 8.25]))
+    assert both.tolist() == pytest.approx([0.3, 0.25])

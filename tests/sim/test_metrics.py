@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearshift.runtime.scoring.bootstrap import interval, ratio_of_sums, resample_weights
+from gearshift.runtime.scoring.bootstrap import Interval, interval, ratio_of_sums, resample_weights
 from gearshift.runtime.scoring.counted_frames import absolute_error, angular_mask, scored_frames
 from gearshift.runtime.scoring.metrics import presence, summarise_latency
 from gearshift.runtime.types import POSE_COMPONENTS, HeadGrid
@@ -51,6 +51,29 @@ def test_counted_latencies_are_the_same_as_repeated_ones(pairs: list[tuple[float
     assert (counted.p50_ms, counted.p99_ms) == (repeated.p50_ms, repeated.p99_ms)
     assert counted.p50_ms <= counted.p90_ms <= counted.p99_ms <= counted.max_ms
     assert counted.p50_ms == np.quantile(np.repeat(values, counts), 0.5, method="inverted_cdf")
+
+
+def test_a_mean_is_no_median() -> None:
+    spread = summarise_latency(np.array([10.0, 1.0, 1.0, 1.0]))
+    assert spread.mean_ms == pytest.approx(13 / 4)
+    assert (spread.p50_ms, spread.p90_ms, spread.p99_ms, spread.max_ms) == (1.0, 10.0, 10.0, 10.0)
+    counted = summarise_latency(np.array([1.0, 5.0, 10.0]), np.array([7, 2, 1]))
+    assert counted.mean_ms == pytest.approx(27 / 10)
+    assert (counted.p50_ms, counted.p90_ms, counted.p99_ms, counted.max_ms) == (1, 5, 10, 10)
+
+
+def test_an_interval_is_the_first_value_between_quantiles_of_the_others() -> None:
+    found = interval(np.array([70.0, *range(101), np.nan]))
+    assert (found.value, found.low, found.high) == pytest.approx((70.0, 2.5, 97.5))
+    assert str(found) == "70.0000 [2.5000, 97.5000]"
+    alone = interval(np.array([3.0]))
+    assert alone.value == 3.0
+    assert np.isnan([alone.low, alone.high]).all()
+    assert [Interval(0, low, high).excludes_zero for low, high in ((1, 2), (-2, -1), (-1, 1))] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_groups_are_drawn_whole() -> None:
