@@ -23,6 +23,7 @@ from gearshift.runtime.memory import peak_memory
 from gearshift.runtime.recordings.recording import RecordingReader, RecordingWriter
 from gearshift.runtime.types import Frame, GroundTruth, HeadGrid
 from gearshift.sim.commands import recordings_command as command
+from gearshift.sim.convert.formats.reader_registry import find_reader
 from gearshift.sim.convert.measuring import (
     GROWTH,
     ConversionFigures,
@@ -31,7 +32,6 @@ from gearshift.sim.convert.measuring import (
     distances,
     measure_conversions,
 )
-from gearshift.sim.convert.reader_registry import find_reader
 from gearshift.sim.convert.samples import PERIOD_NS, WRITERS, Sample, write_sample
 
 from .conftest import Run
