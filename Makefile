@@ -34,6 +34,7 @@ lint: $(VENV)/.installed-dev
 
 typecheck: $(VENV)/.installed-dev .typing
 	$(BIN)/mypy $(foreach p,$(PACKAGES),-p gearshift.$(p))
+	$(BIN)/mypy tests $(wildcard docs/examples/*.py)
 	MYPYPATH=.typing:.ci $(BIN)/mypy $(wildcard .ci/*.py)
 
 wheels-aarch64: $(VENV)/.installed-dev  ## does every wheel that flies exist for 64-bit ARM?

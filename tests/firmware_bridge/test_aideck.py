@@ -55,7 +55,10 @@ Script = Callable[[Send], None]
 def picture(number: int) -> Image:
     """Smooth, so that JPEG keeps it, and different for every number."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
-    return (128 + 60 * np.sin(x / 9 + number) + 50 * np.cos(y / 7 - number)).astype(np.uint8)
+    waves: Image = (128 + 60 * np.sin(x / 9 + number) + 50 * np.cos(y / 7 - number)).astype(
+        np.uint8
+    )
+    return waves
 
 
 def to_host(function: CpxFunction, data: bytes) -> CpxPacket:
@@ -232,7 +235,8 @@ def test_pixels_arrive_as_they_were_sent(kind: str, convention: str, start_deck:
     length, make = KINDS[kind]
     deck = start_deck(length, sending(*make(3)[:-2], to_host(CpxFunction.APP, b""), *make(3)[-2:]))
     chosen = length.value if convention == "right" else "auto"
-    source = AideckSource(AideckOptions(url=deck.url, convention=chosen))
+    options = msgspec.convert({"url": deck.url, "convention": chosen}, AideckOptions)
+    source = AideckSource(options)
     source.open()
     try:
         (frame,) = read_frames(source, 1)

@@ -1,6 +1,7 @@
 """The CPX link against Bitcraze's own library, over ptys and sockets, with faults on the way."""
 
 import functools
+import io
 import os
 import random
 import select
@@ -11,6 +12,7 @@ import tty
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,7 +89,7 @@ def app(data: bytes) -> CpxPacket:
 class Peer:
     """cflib at one end: a thread that reads, and whatever the test wants to write."""
 
-    def __init__(self, transport: object) -> None:
+    def __init__(self, transport: Any) -> None:
         self.transport = transport
         self.received: list[bytes] = []
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -105,6 +107,10 @@ class Peer:
         packet = CPXPacket(CPXFunction.APP, CPXTarget.HOST, CPXTarget.GAP8, data)
         packet.lastPacket = True
         self.transport.writePacket(packet)
+
+    def send_numbered(self, count: int) -> None:
+        for number in range(count):
+            self.send(numbered(number))
 
 
 def uart_peer(name: str) -> Peer:
@@ -124,9 +130,7 @@ def test_both_directions_with_cflib_on_a_serial_line(
     with CpxLink(wire.names[0]) as link:
         peer = uart_peer(wire.names[1])
         only_answers(monkeypatch)
-        sender = threading.Thread(
-            target=lambda: [peer.send(numbered(n)) for n in range(count)], daemon=True
-        )
+        sender = threading.Thread(target=peer.send_numbered, args=(count,), daemon=True)
         sender.start()
         for number in range(count):
             link.send(app(numbered(1000 + number)))
@@ -174,9 +178,7 @@ def test_spoilt_packets_never_arrive_and_nothing_locks_up(wire: Wire) -> None:
     with CpxLink(wire.names[0], cts_timeout_s=0.3) as link:
         peer = uart_peer(wire.names[1])
         wire.tampers = [flip, flip_towards_us]
-        sender = threading.Thread(
-            target=lambda: [peer.send(numbered(n)) for n in range(count)], daemon=True
-        )
+        sender = threading.Thread(target=peer.send_numbered, args=(count,), daemon=True)
         sender.start()
         for number in range(count):
             link.send(app(numbered(1000 + number)))
@@ -220,7 +222,7 @@ def test_garbage_and_half_a_packet_do_not_stop_the_sender(
         assert link.statistics.discarded_bytes == 12
 
 
-def drain_until_silent(stream: object) -> None:
+def drain_until_silent(stream: io.RawIOBase) -> None:
     while select.select([stream], [], [], 0.15)[0]:
         stream.read(4096)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from . import flights as flights_module
 
 try:
     import torch
@@ -23,14 +23,7 @@ WriteFlights = Callable[..., None]
 @pytest.fixture(scope="session")
 def write_flights() -> WriteFlights:
     """Writes a folder of tiny recordings; see `flights.py`."""
-    name = "gearshift_test_models_flights"
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("flights.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module.write_flights
+    return flights_module.write_flights
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,8 @@ def network_of(name: str) -> PoseNetwork:
         network(torch.rand(8, 1, 96, 160))
     if network.architecture.outputs == 4:
         network.standardisation.copy_(torch.tensor([[2.0, 0.0, 0.1, 0.0], [0.8, 0.5, 0.3, 0.9]]))
-    return network.eval()
+    network.eval()
+    return network
 
 
 @pytest.mark.parametrize("name", ["F1", "F2", "M1.0", "aux"])

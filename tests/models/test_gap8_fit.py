@@ -129,7 +129,7 @@ def networks(draw: st.DrawFn) -> Architecture:
     conv = st.builds(Conv, st.integers(1, 160), st.sampled_from([1, 3, 5]), st.integers(1, 2))
     separable = st.builds(Separable, st.integers(1, 160), st.integers(1, 2))
     blocks = draw(st.lists(st.one_of(conv, separable), min_size=1, max_size=6))
-    return chain("n", "", blocks, draw(st.integers(1, 8)), (draw(st.integers(8, 200)), 160))
+    return chain("n", "", tuple(blocks), draw(st.integers(1, 8)), (draw(st.integers(8, 200)), 160))
 
 
 @given(st.lists(networks(), min_size=1, max_size=3), st.integers(20_000, 600_000))

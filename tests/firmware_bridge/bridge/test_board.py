@@ -397,7 +397,10 @@ def test_the_loop_over_a_real_flight_is_the_schedulers_to_the_bit(
     chosen = set()
     for entry in islice(RecordingReader(FLIGHT), 0, 30):
         there, here = loop.process(entry.frame), scheduler.process(entry.frame)
-        assert np.float32(there.values).tobytes() == np.float32(here.values).tobytes()
+        assert (
+            np.array(there.values, np.float32).tobytes()
+            == np.array(here.values, np.float32).tobytes()
+        )
         for name in ("sequence", "answered", "networks", "signal", "threshold", "reason", "flags"):
             assert getattr(there, name) == getattr(here, name), name
         assert there.index == here.index

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def test_conformance(target: Target, check: EngineCheck) -> None:
     """On one board that stays, as a real one does."""
     address = f"{target.address.url}?baud={target.address.baud}&timeout=5"
     for name in ("F2", "aux"):
-        check(lambda name=name: load_engine(name, engine=f"board:{address}"))
+        check(partial(load_engine, name, engine=f"board:{address}"))
 
 
 @pytest.mark.parametrize("port", EmulatedPort)
@@ -142,8 +143,9 @@ def test_a_board_that_comes_back_with_other_networks_is_refused(
 def test_link_time_and_compute_time_are_told_apart(posix: Target) -> None:
     engine = load_engine("F1", engine=f"board:{posix.address.url}")
     assert isinstance(engine, BoardEngine)
-    assert engine.last is None
+    before = engine.last
     engine.run(noise(0))
+    assert before is None
     assert engine.last is not None
     assert 0 < engine.last.compute_s <= engine.last.round_trip_s
     engine.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import struct
 from collections.abc import Callable, Iterator
 
@@ -42,10 +41,12 @@ class Line:
         self.came: list[Message] = []
         self.info: BoardInfo
 
-    def put(self, type_: int, payload: bytes = b"", ahead: int = 1, **changes: int) -> Message:
+    def put(
+        self, type_: int, payload: bytes = b"", ahead: int = 1, session: int | None = None
+    ) -> Message:
         self.sequence = (self.sequence + ahead) & 0xFFFF
-        message = Message(type_, self.sequence, self.session, payload)
-        message = dataclasses.replace(message, **changes)
+        session = self.session if session is None else session
+        message = Message(type_, self.sequence, session, payload)
         self.port.write(b"\0" + to_line(message))
         return message
 

@@ -38,7 +38,7 @@ def pointer(values: FloatArray) -> Any:
 def test_exponentials(core: Any, values: FloatArray) -> None:
     function = core.function("gs_exponential", FLOAT, FLOAT, FLOAT)
     found = [function(value, values.max()) for value in values.tolist()]
-    assert np.float32(found).tobytes() == exponentials(values).tobytes()
+    assert np.array(found, np.float32).tobytes() == exponentials(values).tobytes()
 
 
 @settings(max_examples=300)
@@ -63,8 +63,8 @@ def test_uniform_numbers(core: Any, seed: int, index: int) -> None:
 @given(angle=st.one_of(angles, st.sampled_from((np.pi, -np.pi, -0.0, 1e-40, 9.42477))))
 def test_wrapping(core: Any, angle: float) -> None:
     function = core.function("gs_wrap_angle", FLOAT, FLOAT)
-    value = np.float32(angle)
-    assert np.float32(function(value)).tobytes() == np.float32(wrap_angle(value)).tobytes()
+    value = np.array([angle], np.float32)
+    assert np.float32(function(value[0])).tobytes() == wrap_angle(value).tobytes()
 
 
 @settings(max_examples=300)

@@ -173,6 +173,10 @@ class Rig:
             f"{self.flight.capture.counts}"
         )
 
+    def until_reported(self, count: int) -> None:
+        """So many reports since the start."""
+        self.until(lambda r: len(self.reports) >= count)
+
     def until_tracking(self) -> Report:
         return self.until(lambda r: r.state is FlightState.TRACKING)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,7 +58,7 @@ def share(estimates: list[Estimate]) -> float:
     return float(np.mean([NetworkRole.LARGE in e.networks for e in estimates]))
 
 
-DISTRIBUTIONS = {
+DISTRIBUTIONS: dict[str, Callable[[np.random.Generator, int], Any]] = {
     "normal": lambda g, n: g.normal(0, 1, n),
     "heavy tails": lambda g, n: g.standard_cauchy(n).clip(-1e4, 1e4),
     "exponential": lambda g, n: g.exponential(3, n),

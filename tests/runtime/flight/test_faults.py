@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -242,7 +243,8 @@ def test_a_camera_that_disconnects_and_comes_back(
     rig.camera.fault, rig.camera.can_open = gone, False
     with caplog.at_level(logging.WARNING):
         rig.until_lost()
-        assert rig.flight.capture.away
+        away = rig.flight.capture.away
+        assert away
         rig.camera.fault, rig.camera.can_open = (lambda frame: frame), True
         rig.until_tracking()
     assert not rig.flight.capture.away
@@ -255,7 +257,7 @@ def test_a_camera_that_disconnects_and_comes_back(
 def test_a_driver_that_raises_anything(make_rig: MakeRig) -> None:
     rig = make_rig()
     rig.until_tracking()
-    calls = []
+    calls: list[Frame] = []
 
     def broken(frame: Frame) -> Frame:
         if len(calls) < 3:
@@ -268,7 +270,7 @@ def test_a_driver_that_raises_anything(make_rig: MakeRig) -> None:
     assert rig.flight.capture.counts.outages >= 1
 
 
-GARBAGE = {
+GARBAGE: dict[str, Any] = {
     "another size": np.zeros((9, 8), dtype=np.uint8),
     "floats": np.zeros((8, 8), dtype=np.float64),
     "colour": np.zeros((8, 8, 3), dtype=np.uint8),

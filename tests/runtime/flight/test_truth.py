@@ -66,7 +66,7 @@ def test_a_flight_full_of_faults_is_decided_again_exactly(tmp_path: Path, name: 
             for mode in ("raise", "nan", "slow"):
                 engine.mode = mode
                 before = len(rig.reports)
-                rig.until(lambda r, before=before: len(rig.reports) > before + 15)
+                rig.until_reported(before + 16)
             engine.mode = "good"
         small.mode = large.mode = "nan"
         rig.until(lambda r: r.estimate is not None and r.estimate.reason is Reason.BOTH_FAILED)
