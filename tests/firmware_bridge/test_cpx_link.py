@@ -156,6 +156,7 @@ def until(link: CpxLink, data: bytes, condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_spoilt_packets_never_arrive_and_nothing_locks_up(wire: Wire) -> None:
     """Bytes are flipped in both directions, clear-to-sends among them."""
     draw = random.Random(5)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ..conftest import SharedFolder
 from . import flights as flights_module
 
 try:
@@ -27,9 +28,11 @@ def write_flights() -> WriteFlights:
 
 
 @pytest.fixture(scope="session")
-def flights(tmp_path_factory: pytest.TempPathFactory, write_flights: WriteFlights) -> Path:
+def flights(shared_folder: SharedFolder, write_flights: WriteFlights) -> Path:
     """A folder with `train` and `val` of tiny recordings. Not to be written to."""
-    folder = tmp_path_factory.mktemp("flights")
-    write_flights(folder / "train", flights=10, frames=8)
-    write_flights(folder / "val", flights=4, frames=8, first=100)
-    return folder
+
+    def make(folder: Path) -> None:
+        write_flights(folder / "train", flights=10, frames=8)
+        write_flights(folder / "val", flights=4, frames=8, first=100)
+
+    return shared_folder("flights", make)

@@ -30,6 +30,8 @@ from gearshift.models.zoo_making.zoo_writer import gap8_profile, write_gap8_prof
 from gearshift.runtime.engines.network import METADATA_KEY, Network, find_network  # noqa: E402
 from gearshift.runtime.ensembles.profile import ProfileKind, read_profile  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def data(flights: Path) -> Dataset:

@@ -340,6 +340,7 @@ def test_the_golden_image_is_the_same_everywhere() -> None:
     assert int(golden_image(96, 160).sum()) == 1561182
 
 
+@pytest.mark.slow
 def test_neither_direction_needs_torch(tmp_path: Path) -> None:
     script = (
         "import sys; sys.modules['torch'] = None\n"

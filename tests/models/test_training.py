@@ -27,6 +27,9 @@ from gearshift.models.training.training import (  # noqa: E402
 )
 from gearshift.runtime.errors import ConfigurationError, NetworkError  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
+
 CONFIG = TrainingConfig(epochs=2, batch=16, half=False)
 
 

@@ -108,6 +108,7 @@ def test_every_format_cut_short_is_named_and_leaves_nothing(
         assert not list(tmp_path.glob("o.mcap*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ros1", "ros2-mcap", "hdf5", "gearshift", "video"])
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
@@ -173,6 +174,7 @@ def test_one_conversion_in_a_process_of_its_own_is_measured() -> None:
     assert row[2:5] == ["equal"] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ros1", "ros2-mcap"])
 def test_memory_does_not_grow_with_the_input(tmp_path: Path, name: str) -> None:
     """28 MB more of input may not take as much as 10 MB more of memory."""
@@ -222,6 +224,7 @@ def test_convert_says_what_it_took(
     assert document["peak_bytes"] <= (peak_memory() or 0)
 
 
+@pytest.mark.slow
 def test_the_peak_of_memory_is_this_process() -> None:
     before = peak_memory()
     if before is None:
@@ -230,6 +233,7 @@ def test_the_peak_of_memory_is_this_process() -> None:
     assert peak_memory() >= block.nbytes  # type: ignore[operator]
 
 
+@pytest.mark.slow
 def test_the_commands(tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("sample", "gearshift", tmp_path / "a.mcap", "--frames", 3, "--size", "32x24") == 0
     assert "3 frames" in capsys.readouterr().out

@@ -161,6 +161,7 @@ def test_an_interrupt_while_looking_for_the_board_keeps_the_views(
     assert read_camera(out).width == LENS.width
 
 
+@pytest.mark.slow
 def test_a_fisheye_is_found() -> None:
     corners = [find_corners(image, BOARD) for image in views(WIDE, 16, seed=3)]
     seen = [c for c in corners if c is not None]
@@ -274,6 +275,7 @@ finite = st.floats(-1e6, 1e6)
 above = st.floats(1e-3, 1e6)
 
 
+@pytest.mark.slow
 @given(
     st.builds(
         Camera,

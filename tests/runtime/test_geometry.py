@@ -44,6 +44,7 @@ def stripes(rays: Points) -> NDArray[np.float64]:
     return 255.0 * fine
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("camera", [WEBCAM, FISHEYE, RATIONAL], ids=lambda camera: camera.name)
 def test_two_lenses_show_the_same_picture(camera: Camera) -> None:
     pytest.importorskip("cv2")
@@ -196,6 +197,7 @@ def developed(light: NDArray[np.float32], exposure: float) -> Image:
     return shown
 
 
+@pytest.mark.slow
 def test_the_same_pose_through_two_lenses(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A rendered person, seen by the networks' camera, a webcam and a fisheye from one place.
 

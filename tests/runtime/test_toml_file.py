@@ -131,6 +131,7 @@ def documents(draw: st.DrawFn) -> str:
     return writer.out
 
 
+@pytest.mark.slow
 @given(documents())
 def test_every_key_has_the_line_it_stands_on(text: str) -> None:
     found = leaves(tomllib.loads(text))

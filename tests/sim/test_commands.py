@@ -14,6 +14,7 @@ from gearshift.runtime.recordings.recording import RecordingReader
 from .conftest import World
 
 
+@pytest.mark.slow
 def test_compare_prints_tables_and_writes_a_report(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -211,6 +212,7 @@ def test_without_ground_truth_there_is_latency_only(
     assert "p99" in printed
 
 
+@pytest.mark.slow
 def test_controls_stand_beside_every_claim(world: World, tmp_path: Path) -> None:
     places = ("--zoo", str(world.zoo), "--traces", str(world.traces))
     options = ("--no-timing", "--resamples", "50", "--splits", "unseen", "--out", str(tmp_path))

@@ -32,6 +32,7 @@ os._exit(code)  # tearing down threads crashes qemu's user mode
 """
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(QEMU is None, reason="needs qemu-x86_64 (Debian: qemu-user)"),
     pytest.mark.skipif(platform.machine() != "x86_64", reason="needs an x86-64 Python"),
 ]

@@ -28,6 +28,7 @@ def checkout(world: World, tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_everything_is_rebuilt_once_and_then_current(
     world: World, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

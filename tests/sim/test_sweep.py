@@ -225,6 +225,7 @@ def test_head_cells_that_differ_are_told_apart_and_rare_ones_shrunk(
     assert table[40] == pytest.approx(table[41])
 
 
+@pytest.mark.slow
 def test_calibration_never_makes_the_filter_worse_than_none(trace_factory: TraceFactory) -> None:
     trace = trace_factory(flights=16, frames=24)
     calibration = calibrate(trace, MEMBERS)

@@ -172,6 +172,7 @@ def test_the_threshold_moves(target: Target, board: Board) -> None:
     assert again.threshold == loop.threshold == float("-inf")
 
 
+@pytest.mark.slow
 def test_the_boards_own_camera(networks: tuple[IntegerNetwork, ...]) -> None:
     """The board decides, the host hears of it: every frame of the camera, in turn."""
     images = [random_image(seed) for seed in range(5)]

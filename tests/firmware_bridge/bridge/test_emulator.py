@@ -42,6 +42,7 @@ def compiler() -> None:
         pytest.skip(f"needs {', '.join(missing_tools(EmulatedPort.POSIX))}")
 
 
+@pytest.mark.slow
 def test_a_build_is_made_once_per_version_of_the_sources(
     compiler: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -59,6 +60,7 @@ def test_a_build_is_made_once_per_version_of_the_sources(
     assert not list(cache.rglob(".build-*"))
 
 
+@pytest.mark.slow
 def test_a_build_that_fails_says_where(
     compiler: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +154,7 @@ def test_camera_frames_are_of_one_size() -> None:
         camera_file([], 1000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", FUZZ)
 def test_the_kept_corpus_runs_clean(compiler: None, what: str, tmp_path: Path) -> None:
     """What the fuzzers found worth keeping, under sanitizers, without a fuzzer."""

@@ -115,6 +115,7 @@ def test_damage_is_refused_by_both(core: Any, data: Any) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @settings(max_examples=500)
 @given(data=st.data())
 def test_hostile_configurations_do_no_harm(core: Any, data: Any) -> None:

@@ -270,6 +270,7 @@ def check_same(core: Any, case: Case) -> None:
         assert theirs["presence"] == pytest.approx(presence, abs=1e-6, nan_ok=True), where
 
 
+@pytest.mark.slow
 @settings(max_examples=FLIGHTS)
 @given(case=cases())
 def test_every_choice_and_every_value(core: Any, case: Case) -> None:

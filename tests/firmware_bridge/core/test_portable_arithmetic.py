@@ -6,6 +6,7 @@ import ctypes
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -33,6 +34,7 @@ def pointer(values: FloatArray) -> Any:
     return values.ctypes.data_as(FLOATS)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(values=scores)
 def test_exponentials(core: Any, values: FloatArray) -> None:
@@ -41,6 +43,7 @@ def test_exponentials(core: Any, values: FloatArray) -> None:
     assert np.array(found, np.float32).tobytes() == exponentials(values).tobytes()
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(values=scores)
 def test_softmax(core: Any, values: FloatArray) -> None:
@@ -59,6 +62,7 @@ def test_uniform_numbers(core: Any, seed: int, index: int) -> None:
     assert np.float32(function(seed, index)) == counter_uniform(seed, index)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(angle=st.one_of(angles, st.sampled_from((np.pi, -np.pi, -0.0, 1e-40, 9.42477))))
 def test_wrapping(core: Any, angle: float) -> None:

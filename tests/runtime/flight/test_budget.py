@@ -71,6 +71,7 @@ DISTRIBUTIONS: dict[str, Callable[[np.random.Generator, int], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 @settings(max_examples=12)
 @given(
@@ -143,6 +144,7 @@ def test_it_is_deterministic(signals: list[float], target: float) -> None:
     assert runs[0] == runs[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget_ms", [0.3, 0.5, 0.8])
 def test_the_mean_latency_is_held(budget_ms: float) -> None:
     signals = np.random.default_rng(1).normal(0, 1, 6000).tolist()

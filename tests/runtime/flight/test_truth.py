@@ -30,6 +30,7 @@ RECORD = EnsembleRecord(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["op", "anchor", "aux-sm"])
 def test_a_flight_full_of_faults_is_decided_again_exactly(tmp_path: Path, name: str) -> None:
     settings = SchedulerSettings(policy=name, threshold=0.5, deadline_ms=20.0)
