@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +28,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="replay every shipped recording on the emulated RISC-V board (some minutes)",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A shell that starts tests in the background has them ignore interrupts, and so does whatever
+    they start: tests that interrupt themselves or others would wait for ever."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)

@@ -7,7 +7,6 @@ import random
 import select
 import socket
 import threading
-import time
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -30,10 +29,11 @@ from gearshift.firmware_bridge.crazyflie.cpx_tcp import LengthConvention, TcpPar
 from gearshift.firmware_bridge.line.ports import TcpPort, split_tcp
 from gearshift.runtime.errors import ConfigurationError, LinkError
 
+from ..waiting import PATIENCE_S, wait_until
+
 pytest.importorskip("serial", reason="pyserial is not installed (extra 'board')")
 
 Tamper = Callable[[bytes], bytes]
-PATIENCE_S = 20.0
 
 
 class Wire:
@@ -69,13 +69,6 @@ class Wire:
 def wire() -> Iterator[Wire]:
     with closing(Wire()) as made:
         yield made
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.005)
 
 
 def numbered(number: int, size: int = 98) -> bytes:
@@ -139,7 +132,7 @@ def test_both_directions_with_cflib_on_a_serial_line(
             received.append(link.receive(PATIENCE_S))
             assert received[-1] is not None
         sender.join(PATIENCE_S)
-        eventually(lambda: len(peer.received) == count)
+        wait_until(lambda: len(peer.received) == count)
         statistics = link.statistics
     assert [packet.data for packet in received if packet] == [numbered(n) for n in range(count)]
     assert {(packet.source, packet.function) for packet in received if packet} == {(4, 5)}
@@ -149,11 +142,11 @@ def test_both_directions_with_cflib_on_a_serial_line(
 
 
 def until(link: CpxLink, data: bytes, condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 3 * PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "a clear-to-send was waited for in vain"
+    def came() -> bool:
         link.send(app(data))
-        time.sleep(0.02)
+        return condition()
+
+    wait_until(came, "a clear-to-send was waited for in vain")
 
 
 @pytest.mark.slow
@@ -211,11 +204,11 @@ def test_garbage_and_half_a_packet_do_not_stop_the_sender(
     tty.setraw(device)
     with closing(os.fdopen(device, "r+b", buffering=0)) as deck, CpxLink(wire.names[0]) as link:
         deck.write(CLEAR_TO_SEND)
-        eventually(lambda: link.statistics.connections == 1)
+        wait_until(lambda: link.statistics.connections == 1)
         only_answers(monkeypatch)
         drain_until_silent(deck)
         deck.write(b"\xff\x40" + bytes(10))
-        eventually(lambda: select.select([deck], [], [], 0)[0] != [])
+        wait_until(lambda: select.select([deck], [], [], 0)[0] != [])
         assert deck.read(2) == CLEAR_TO_SEND
         packet = CpxPacket(CpxTarget.GAP8, CpxTarget.HOST, CpxFunction.CONSOLE, b"still here")
         deck.write(encode_uart(packet))
@@ -258,10 +251,12 @@ def test_a_deck_that_was_reset_gets_the_clear_to_send_that_it_waits_for(wire: Wi
         packet = CpxPacket(CpxTarget.GAP8, CpxTarget.HOST, CpxFunction.CONSOLE, b"up")
         for _ in range(2):
             drain_until_silent(deck)
-            deadline = time.monotonic() + PATIENCE_S
-            while not select.select([deck], [], [], 0.01)[0]:
-                assert time.monotonic() < deadline, "nobody answers the deck"
+
+            def answered() -> bool:
                 deck.write(CLEAR_TO_SEND)
+                return bool(select.select([deck], [], [], 0.01)[0])
+
+            wait_until(answered, "nobody answers the deck")
             deck.write(encode_uart(packet))
             assert link.receive(PATIENCE_S) == packet
 
@@ -279,7 +274,7 @@ def test_a_deck_that_nobody_listens_to_is_not_blocked(wire: Wire) -> None:
         peer = uart_peer(wire.names[1])
         for number in range(40):
             peer.send(numbered(number))
-        eventually(lambda: link.statistics.received == 40)
+        wait_until(lambda: link.statistics.received == 40)
         assert link.statistics.dropped == 30
         kept = [link.receive(0) for _ in range(10)]
         assert [packet.data for packet in kept if packet] == [numbered(n) for n in range(30, 40)]
@@ -296,7 +291,7 @@ def test_an_unplugged_line_comes_back(tmp_path: Path) -> None:
         assert packet is not None
         assert packet.data == b"before"
         first.close()
-        eventually(lambda: link.statistics.failure is not None)
+        wait_until(lambda: link.statistics.failure is not None)
         with closing(Wire()) as second:
             port.unlink()
             port.symlink_to(second.names[0])
@@ -306,7 +301,7 @@ def test_an_unplugged_line_comes_back(tmp_path: Path) -> None:
             assert packet is not None
             assert packet.data == b"after"
             link.send(app(b"hello again"))
-            eventually(lambda: peer.received == [b"hello again"])
+            wait_until(lambda: peer.received == [b"hello again"])
             assert link.statistics.connections == 2
             assert link.statistics.failure is None
 
@@ -348,7 +343,7 @@ def test_both_directions_with_cflib_over_tcp(listening: socket.socket) -> None:
             ]
             for number in range(50):
                 link.send(app(numbered(number, 1000)))
-            eventually(lambda: len(peer.received) == 50)
+            wait_until(lambda: len(peer.received) == 50)
             assert peer.received == [numbered(n, 1000) for n in range(50)]
             connection.shutdown(socket.SHUT_RDWR)
 
@@ -362,7 +357,7 @@ def test_cflib_as_the_host_of_our_frames(listening: socket.socket) -> None:
         connection.settimeout(PATIENCE_S)
         packet = CpxPacket(CpxTarget.GAP8, CpxTarget.HOST, CpxFunction.CONSOLE, b"text")
         connection.sendall(encode_tcp(packet, LengthConvention.BITCRAZE))
-        eventually(lambda: peer.received == [b"text"])
+        wait_until(lambda: peer.received == [b"text"])
         peer.send(numbered(7))
         parser = TcpParser(LengthConvention.BITCRAZE)
         got: list[CpxPacket] = []
@@ -414,7 +409,7 @@ def test_a_closed_connection_is_made_again(listening: socket.socket) -> None:
             with connection:
                 connection.sendall(encode_tcp(packet, LengthConvention.BITCRAZE))
                 assert link.receive(PATIENCE_S) == packet
-        eventually(lambda: link.statistics.connections >= 2)
+        wait_until(lambda: link.statistics.connections >= 2)
 
 
 def test_sending_before_the_convention_is_known_is_refused(listening: socket.socket) -> None:

@@ -40,6 +40,8 @@ from gearshift.runtime.recordings.recording import RecordingReader
 from gearshift.runtime.scheduling.scheduler import Scheduler
 from gearshift.runtime.types import EstimateFlag, Frame, Image, NetworkRole, Reason
 
+from ...waiting import PATIENCE_S
+
 FRAME_NS = 33_333_333
 FLIGHT = Path(__file__).parents[3] / "sim" / "data" / "recordings" / "known-05001.mcap"
 HEIGHT, WIDTH = 96, 160
@@ -231,7 +233,7 @@ def test_a_board_that_stands_still_costs_its_time_out_then_nothing(posix: Target
             assert not board.connected
         finally:
             os.kill(posix.emulator.pid, signal.SIGCONT)
-        assert board.wait(10)
+        assert board.wait(PATIENCE_S)
         assert np.array_equal(board.infer(0, image).outputs, expected)
         assert board.counts.losses == 1
 
@@ -287,7 +289,7 @@ def test_two_hosts_take_turns_and_notice(posix: Target) -> None:
                 assert np.array_equal(second.infer(0, image).outputs, expected)
             with pytest.raises(LinkError):
                 first.infer(0, image)
-            assert first.wait(10)
+            assert first.wait(PATIENCE_S)
             assert np.array_equal(first.infer(0, image).outputs, expected)
 
 
@@ -378,7 +380,7 @@ def test_another_hosts_configuration_does_not_stay(posix: Target) -> None:
                 assert second.process(image, 1, 0).estimate.values.tobytes() == theirs
             with pytest.raises(LinkError):
                 first.process(image, 2, 1)
-            assert first.wait(10)
+            assert first.wait(PATIENCE_S)
             assert first.process(image, 3, 2).estimate.values.tobytes() == ours
 
 

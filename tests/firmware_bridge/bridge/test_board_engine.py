@@ -26,6 +26,8 @@ from gearshift.runtime.recordings.recording import RecordingReader
 from gearshift.runtime.scheduling.scheduler import Scheduler
 from gearshift.runtime.types import EstimateFlag, Frame, NetworkRole, Reason
 
+from ...waiting import PATIENCE_S
+
 RECORDINGS = Path(__file__).parents[3] / "sim" / "data" / "recordings"
 FRAMES = {EmulatedPort.POSIX: 60, EmulatedPort.RV32: 20}
 
@@ -115,7 +117,7 @@ def test_it_comes_back_under_another_name(posix: Target, tmp_path: Path) -> None
     with Emulator(EmulatedPort.POSIX, bundle) as again:
         link.unlink()
         link.symlink_to(again.url)
-        assert engine.wait(10)
+        assert engine.wait(PATIENCE_S)
         assert engine.run(noise(1)).tobytes() == expected
         engine.close()
 
@@ -134,7 +136,7 @@ def test_a_board_that_comes_back_with_other_networks_is_refused(
     with Emulator(EmulatedPort.POSIX, pack_bundle(integer_networks(["aux"])).image) as other:
         link.unlink()
         link.symlink_to(other.url)
-        assert engine.wait(10)
+        assert engine.wait(PATIENCE_S)
         with pytest.raises(EngineError, match="no longer has F2"):
             engine.run(noise(0))
         engine.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -24,6 +23,8 @@ from gearshift.firmware_bridge.emulation.emulator import (
 from gearshift.firmware_bridge.measuring.board_target import open_target
 from gearshift.runtime.engines.integer_network import IntegerNetwork
 from gearshift.runtime.errors import ConfigurationError, LinkError
+
+from ...waiting import wait_until
 
 FUZZ = ("frames", "network_image", "configuration")
 
@@ -119,22 +120,16 @@ def test_no_board_outlives_whoever_started_it(
         assert Path(url).exists()
         starter.kill()
         starter.wait()
-        _wait_until_gone(int(pid))
+        wait_until(lambda: is_gone(int(pid)), f"process {pid} is still there")
 
 
-def _wait_until_gone(pid: int) -> None:
+def is_gone(pid: int) -> bool:
     """A process that nobody waits for may stay as a zombie."""
-    path = Path(f"/proc/{pid}/stat")
-    for _ in range(3000):
-        try:
-            state = path.read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            return
-        if state == "Z":
-            return
-        os.sched_yield()
-        subprocess.run(["sleep", "0.01"], check=True)
-    raise AssertionError(f"process {pid} is still there")
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return True
+    return stat.rpartition(")")[2].split()[0] == "Z"
 
 
 def test_emulation_options_are_for_emulated_boards() -> None:

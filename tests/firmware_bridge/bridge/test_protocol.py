@@ -26,7 +26,8 @@ from gearshift.firmware_bridge.line.ports import Port
 from gearshift.firmware_bridge.line.wire import ANSWER, Message, Parser, to_line
 from gearshift.firmware_bridge.measuring.board_target import Target
 
-PATIENCE_S = 10.0
+from ...waiting import PATIENCE_S
+
 QUIET_S = 0.3
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import threading
 import time
 from typing import Any
 
@@ -17,11 +18,12 @@ from gearshift.runtime.scheduling.scripted import Script
 from gearshift.runtime.sinks.sink import FlightInfo, FlightState, Report
 from gearshift.runtime.types import EstimateFlag, Frame, NetworkRole, Reason
 
+from ...waiting import PATIENCE_S, wait_until
 from .conftest import (
     FRAMES,
     LIMITS,
+    LIVE_FRAMES,
     MS,
-    PATIENCE_S,
     FaultyCamera,
     FaultySink,
     MakeRig,
@@ -78,7 +80,7 @@ def test_both_networks_fail_and_nothing_old_passes_as_fresh(
     rig.until_tracking()
     rig.small.mode, rig.large.mode = "raise", "nan"
     lost = rig.until(lambda r: rig.flight.state is FlightState.LOST)
-    assert "lost: no valid estimate for 250 ms" in caplog.messages
+    assert f"lost: no valid estimate for {LIMITS.max_estimate_age_ns // MS} ms" in caplog.messages
     position = rig.reports.index(lost)
     rig.until(lambda r: r.estimate is not None, after=position)
     for report in rig.reports[position:]:
@@ -109,7 +111,7 @@ def test_a_network_that_never_returns_is_left_behind_and_taken_back(
     rig.until_tracking()
     with no_errors_logged(caplog):
         rig.large.mode = "stall"
-        assert rig.large.inside.wait(10)
+        assert rig.large.inside.wait(PATIENCE_S)
         # It is still inside, and yet the other one answers.
         report = rig.until(
             lambda r: r.estimate is not None and r.estimate.answered is NetworkRole.SMALL
@@ -118,7 +120,7 @@ def test_a_network_that_never_returns_is_left_behind_and_taken_back(
         assert report.state is FlightState.TRACKING
         assert report.estimate is not None
         assert report.estimate.flags & EstimateFlag.DEGRADED
-        assert rig.flight.counts.stalls == 1
+        assert rig.flight.counts.stalls >= 1
         assert rig.flight.healthy
         before = len(rig.reports)
         rig.large.mode = "good"
@@ -140,12 +142,12 @@ def test_a_network_is_left_behind_while_the_other_thread_reads(make_rig: MakeRig
         rig.large.released.clear()
         rig.large.inside.clear()
         rig.large.mode = "stall"
-        assert rig.large.inside.wait(10)
+        assert rig.large.inside.wait(PATIENCE_S)
         rig.until(lambda r: r.estimate is not None and r.estimate.answered is NetworkRole.SMALL)
         rig.large.mode = "good"
         rig.large.released.set()
         rig.until(lambda r: r.estimate is not None and r.estimate.answered is NetworkRole.LARGE)
-    assert rig.flight.counts.stalls == 2
+    assert rig.flight.counts.stalls >= 2
     captured = [r.frame.capture_time_ns for r in rig.reports if r.frame is not None]
     assert captured == sorted(set(captured))
     assert rig.flight.stop()
@@ -183,7 +185,7 @@ def test_an_estimate_that_took_too_long_does_not_pass_as_fresh(make_rig: MakeRig
     assert stale.age_ns is not None
     assert stale.age_ns > LIMITS.max_estimate_age_ns
     rig.until_tracking()
-    assert rig.flight.counts.stale == 1
+    assert rig.flight.counts.stale >= 1
 
 
 def test_a_held_value_grows_old(make_rig: MakeRig) -> None:
@@ -213,12 +215,16 @@ def test_a_camera_that_stops_giving_new_frames(make_rig: MakeRig, fault: str) ->
 
     last_image = scripted_like(rig.camera)
     rig.camera.fault = freeze
-    lost = rig.until_lost()
-    position = rig.reports.index(lost)
-    rig.until(lambda r: True)
-    assert all(r.estimate is None for r in rig.reports[position:])
+    rig.until_lost()
+    rig.until_lost()  # said again, half a second later: nothing that came before can be new now
+    position = len(rig.reports)
     if fault != "freezes":
-        assert rig.flight.capture.counts.repeated > 0
+        repeated = rig.flight.capture.counts.repeated
+        wait_until(lambda: rig.flight.capture.counts.repeated > repeated + 3)
+    rig.until_lost()
+    assert all(r.state is FlightState.LOST for r in rig.reports[position:])
+    # At most the run that was under way comes out, late.
+    assert sum(r.estimate is not None for r in rig.reports[position:]) <= 1
     rig.camera.fault = lambda frame: frame
     rig.until_tracking()
 
@@ -343,7 +349,7 @@ def test_the_newest_frame_wins_while_a_network_is_slow(make_rig: MakeRig) -> Non
 
 
 def test_nobody_in_view_by_the_policys_own_network(make_rig: MakeRig) -> None:
-    script = Script.random(2000)
+    script = Script.random(LIVE_FRAMES)
     away = script.aux.copy()
     away[:] = 0
     away[:, -1] = 9
@@ -355,7 +361,7 @@ def test_nobody_in_view_by_the_policys_own_network(make_rig: MakeRig) -> None:
 
 
 def test_nobody_in_view_by_a_look_now_and_then(make_rig: MakeRig) -> None:
-    script = Script.random(2000)
+    script = Script.random(LIVE_FRAMES)
     aux = script.aux.copy()
     aux[:] = 0
     aux[100:, -1] = 9
@@ -400,7 +406,7 @@ def test_a_sink_that_blocks_delays_nobody_and_loses_the_oldest(make_rig: MakeRig
     bad = FaultySink()
     bad.mode = "block"
     rig = make_rig(sinks=(bad,))
-    assert bad.inside.wait(10)
+    assert bad.inside.wait(PATIENCE_S)
     rig.until(lambda r: rig.flight.outboxes[1].counts.dropped > 0)
     assert rig.flight.outboxes[0].counts.dropped == 0
     assert all(map(is_fresh, rig.reports))
@@ -485,18 +491,19 @@ def test_the_wall_clock_does_not_matter(make_rig: MakeRig, monkeypatch: pytest.M
 
 
 def test_every_thread_ends(make_rig: MakeRig) -> None:
+    before = threading.enumerate()
     rig = make_rig(sinks=(FaultySink(),))
     rig.until_tracking()
     assert rig.flight.stop()
     assert rig.camera.closed >= 1
     count = len(rig.reports)
-    time.sleep(0.05)
+    assert not [t for t in threading.enumerate() if t not in before]
     assert len(rig.reports) == count
 
 
 def test_a_recording_that_waits_is_flown_whole(make_rig: MakeRig) -> None:
     rig = make_rig(camera=FaultyCamera(live=False, frames=500))
-    assert rig.flight.wait(20)
+    assert rig.flight.wait(PATIENCE_S)
     assert rig.flight.stop()
     sequences = [r.frame.sequence for r in rig.reports if r.frame is not None]
     assert sequences == list(range(500))
@@ -548,7 +555,7 @@ def test_a_recording_that_fails_ends_the_flight_with_its_error(make_rig: MakeRig
 
     camera.fault = damaged
     rig = make_rig(camera=camera)
-    assert rig.flight.wait(20)
+    assert rig.flight.wait(PATIENCE_S)
     assert isinstance(rig.flight.error, SourceError)
     assert rig.flight.counts.estimates == 10
 

@@ -21,7 +21,8 @@ from gearshift.runtime.types import POSE_COMPONENTS, EstimateFlag, NetworkRole, 
 from gearshift.sim.replay.recorded_flight import read_flights
 from gearshift.sim.replay.redecide import decide_again
 
-from .conftest import FRAMES, LIMITS, MS, FaultyCamera, FaultyEngine, ListSink, Rig, faulty
+from ...waiting import PATIENCE_S
+from .conftest import LIMITS, LIVE_FRAMES, MS, FaultyCamera, FaultyEngine, ListSink, Rig, faulty
 
 RECORD = EnsembleRecord(
     "script",
@@ -34,7 +35,7 @@ RECORD = EnsembleRecord(
 @pytest.mark.parametrize("name", ["op", "anchor", "aux-sm"])
 def test_a_flight_full_of_faults_is_decided_again_exactly(tmp_path: Path, name: str) -> None:
     settings = SchedulerSettings(policy=name, threshold=0.5, deadline_ms=20.0)
-    ensemble = faulty(Script.random(FRAMES, seed=3).ensemble())
+    ensemble = faulty(Script.random(LIVE_FRAMES, seed=3).ensemble())
     scheduler = settings.scheduler(
         guarded(ensemble), find_policy(name), deadline=DeadlineMonitor(20 * MS)
     )
@@ -74,7 +75,7 @@ def test_a_flight_full_of_faults_is_decided_again_exactly(tmp_path: Path, name: 
         small.mode = large.mode = "good"
         rig.until_tracking()
         large.mode = "stall"
-        assert large.inside.wait(20)
+        assert large.inside.wait(PATIENCE_S)
         rig.until_tracking()
         large.mode = "good"
         large.released.set()
