@@ -58,5 +58,5 @@ def board(target: Target) -> Iterator[Board]:
 def posix(networks: tuple[IntegerNetwork, ...]) -> Iterator[Target]:
     """A host-built board of the test's own, to be treated badly."""
     require(EmulatedPort.POSIX)
-    with open_target("posix?timeout=2", networks) as target:
+    with open_target("posix?timeout=5", networks) as target:
         yield target

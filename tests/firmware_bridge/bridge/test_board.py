@@ -218,7 +218,7 @@ def test_a_silent_line_is_no_board() -> None:
 
 def test_a_board_that_stands_still_costs_its_time_out_then_nothing(posix: Target) -> None:
     """Stopped, the process keeps its pty open: silence, not an error."""
-    address = replace(posix.address, timeout_s=0.3)
+    address = replace(posix.address, timeout_s=1.0)
     assert posix.emulator is not None
     with Board(address, posix.open_port) as board:
         image = random_image(0)

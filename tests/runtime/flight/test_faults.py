@@ -80,7 +80,8 @@ def test_both_networks_fail_and_nothing_old_passes_as_fresh(
     rig.until_tracking()
     rig.small.mode, rig.large.mode = "raise", "nan"
     lost = rig.until(lambda r: rig.flight.state is FlightState.LOST)
-    assert f"lost: no valid estimate for {LIMITS.max_estimate_age_ns // MS} ms" in caplog.messages
+    said = f"lost: no valid estimate for {LIMITS.max_estimate_age_ns // MS} ms"
+    wait_until(lambda: said in caplog.messages)
     position = rig.reports.index(lost)
     rig.until(lambda r: r.estimate is not None, after=position)
     for report in rig.reports[position:]:
@@ -253,6 +254,7 @@ def test_a_camera_that_disconnects_and_comes_back(
         assert away
         rig.camera.fault, rig.camera.can_open = (lambda frame: frame), True
         rig.until_tracking()
+        wait_until(lambda: "the source works again" in caplog.messages)
     assert not rig.flight.capture.away
     assert rig.flight.capture.counts.outages == 1
     # Told once when it went and once when it was back, however often it was tried.

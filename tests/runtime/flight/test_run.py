@@ -103,12 +103,14 @@ def test_a_signal_ends_the_flight_and_leaves_the_recording_whole(
     flight: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     with flying(command(flight, *LOOP)) as process:
-        assert first_line(process)["state"] == "tracking"
+        read = 1
+        while first_line(process)["state"] != "tracking":
+            read += 1
         process.send_signal(number)
         out, err = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0, err.decode()
     assert b"Traceback" not in err
-    published = 1 + len(out.splitlines())
+    published = read + len(out.splitlines())
     (recorded,) = (tmp_path / "recorded").glob("*.mcap")
     entries = list(RecordingReader(recorded))  # raises for a truncated one
     assert len(entries) == published
