@@ -34,10 +34,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "target" in metafunc.fixturenames:
         real = metafunc.config.getoption("--board")
         boards = [*EmulatedPort, *([real] if real is not None else [])]
-        metafunc.parametrize("target", boards, indirect=True, scope="session", ids=str)
+        metafunc.parametrize("target", boards, indirect=True, scope="module", ids=str)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def target(
     request: pytest.FixtureRequest, networks: tuple[IntegerNetwork, ...]
 ) -> Iterator[Target]:
