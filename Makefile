@@ -6,15 +6,20 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTHON311 ?= python3.11
 TFLITE := build/tflite-runtime
 FLIGHTS ?= flights
+# One process a core, a file at a time; `make test PARALLEL=` runs in one process.
+PARALLEL ?= --numprocesses auto --dist loadfile --no-loadscope-reorder
 PACKAGES := runtime models firmware_bridge sim
 
-.PHONY: demo test test-tflite-runtime test-aarch64 wheels-aarch64 lint typecheck figures train clean proto
+.PHONY: demo test test-fast test-tflite-runtime test-aarch64 wheels-aarch64 lint typecheck figures train clean proto
 
 demo: $(VENV)/.installed-replay  ## run the main job on what ships with the repository
 	$(BIN)/gearshift compare --out report
 
 test: $(VENV)/.installed-dev lint typecheck  ## ruff, mypy strict, pytest
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
+
+test-fast: $(VENV)/.installed-dev  ## the tests for the loop of daily work: none of the slow ones
+	$(BIN)/python -m pytest $(PARALLEL) -q -m 'not slow'
 
 # tflite-runtime ended at 2.14, which wants numpy 1 and Python 3.11: an environment of its own.
 test-tflite-runtime:  ## the LiteRT engine's tests on tflite-runtime
@@ -34,6 +39,7 @@ lint: $(VENV)/.installed-dev
 
 typecheck: $(VENV)/.installed-dev .typing
 	$(BIN)/mypy -m gearshift $(foreach p,$(PACKAGES),-p gearshift.$(p))
+	$(BIN)/mypy tests $(wildcard docs/examples/*.py)
 	MYPYPATH=.typing:.ci $(BIN)/mypy $(wildcard .ci/*.py)
 
 wheels-aarch64: $(VENV)/.installed-dev  ## does every wheel that flies exist for 64-bit ARM?

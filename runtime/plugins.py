@@ -62,12 +62,18 @@ class PluginTable:
 
     def raise_missing(self, name: str, error: ModuleNotFoundError) -> NoReturn:
         """Say which extra has the package that a built-in one lacks; else raise the error."""
-        if name not in self.extras or (error.name or "").split(".")[0] == "gearshift":
+        if name not in self.extras:
             raise error
-        raise MissingExtraError(
-            f"{self.kind} {name!r} needs the package {error.name!r}: "
-            f"pip install 'gearshift[{self.extras[name]}]'"
-        ) from error
+        raise_missing_extra(f"{self.kind} {name!r}", self.extras[name], error)
+
+
+def raise_missing_extra(needs_it: str, extra: str, error: ModuleNotFoundError) -> NoReturn:
+    """Say which extra has the package that something of ours lacks; else raise the error."""
+    if (error.name or "").split(".")[0] == "gearshift":
+        raise error
+    raise MissingExtraError(
+        f"{needs_it} needs the package {error.name!r}: pip install 'gearshift[{extra}]'"
+    ) from error
 
 
 def advice(name: str, known: tuple[str, ...]) -> str:

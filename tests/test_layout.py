@@ -1,10 +1,15 @@
-"""The packaging and the direction of imports that the architecture promises."""
+"""The packaging and the direction of imports that docs/architecture.md promises, a rule a test."""
 
-import ast
+from __future__ import annotations
+
 import tomllib
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from .import_graph import circles, find_modules, module_graph, room, room_graph
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("runtime", "models", "firmware_bridge", "sim")
@@ -14,44 +19,134 @@ MAY_IMPORT = {
     "firmware_bridge": {"firmware_bridge", "runtime"},
     "sim": set(PACKAGES),
 }
+FRONT_DOOR = {"gearshift.sim.front_door": "gearshift"}
+"""What `import gearshift` imports: the highest place, as it may name every other."""
+MODULES_A_FOLDER = 15
+GENERATED = "_pb2"
+
+MODULES = find_modules(ROOT, PACKAGES)
+GRAPH = module_graph(MODULES)
 
 
-def modules() -> list[Path]:
-    return [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
-FRONT_DOOR = ROOT / "sim" / "front_door" / "__init__.py"
-"""What `import gearshift` imports: the highest place, which may name every other."""
+def package(module: str) -> str:
+    return module.split(".")[1]
 
 
-def module_name(path: Path) -> str:
-    if path == FRONT_DOOR:
-        return "gearshift"
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(("gearshift", *(p for p in parts if p != "__init__")))
+def test_imports_point_downwards() -> None:
+    upward = [
+        f"{name} -> {other}"
+        for name, others in GRAPH.items()
+        for other in sorted(others)
+        if package(other) not in MAY_IMPORT[package(name)]
+    ]
+    assert upward == []
 
 
-def imported_packages(path: Path) -> set[str]:
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            names.add(node.module or "")
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    parts = [name.split(".") for name in names]
-    return {p[1] for p in parts if p[0] == "gearshift" and len(p) > 1}
+def test_what_is_found_upwards_is_declared_as_an_entry_point() -> None:
+    """The one way up: each names a module of the tree and what it takes from it, and the floor
+    below asks for its group."""
+    groups = dict(project()["project"]["entry-points"])
+    asked = "".join(MODULES[name].read_text() for name in MODULES if package(name) == "runtime")
+    assert [group for group in groups if f'"{group}"' not in asked] == []
+    groups["console_scripts"] = project()["project"]["scripts"]
+    lost = []
+    for group, entries in groups.items():
+        for name, value in entries.items():
+            module, _, attribute = value.partition(":")
+            if module not in MODULES or attribute not in MODULES[module].read_text():
+                lost.append(f"{group}: {name} = {value}")
+    assert lost == []
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_point_downwards(path: Path) -> None:
-    package = path.relative_to(ROOT).parts[0]
-    assert imported_packages(path) <= MAY_IMPORT[package]
+def test_no_circle_between_modules() -> None:
+    assert circles(GRAPH) == []
+
+
+def test_no_circle_between_rooms() -> None:
+    found = circles(room_graph(GRAPH, MODULES))
+    arrows = [
+        f"{name} -> {other}"
+        for circle in found
+        for name, others in GRAPH.items()
+        for other in sorted(others)
+        if room(name, MODULES) != room(other, MODULES)
+        and {room(name, MODULES), room(other, MODULES)} <= set(circle)
+    ]
+    assert found == [], "\n".join(arrows)
+
+
+def test_no_folder_is_a_hall() -> None:
+    modules = Counter(
+        str(path.parent.relative_to(ROOT))
+        for path in MODULES.values()
+        if path.name != "__init__.py" and not path.stem.endswith(GENERATED)
+    )
+    assert {f: n for f, n in modules.items() if n > MODULES_A_FOLDER} == {}
 
 
 def test_every_package_is_listed_for_the_wheel() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    listed = set(project["tool"]["setuptools"]["packages"])
-    present = {module_name(path) for path in modules() if path.name == "__init__.py"}
-    assert present == listed
+    setuptools = project()["tool"]["setuptools"]
+    folders = {
+        FRONT_DOOR.get(name, name): str(path.parent.relative_to(ROOT))
+        for name, path in MODULES.items()
+        if path.name == "__init__.py"
+    }
+    inside = {str(path.parent.relative_to(ROOT)) for path in MODULES.values()}
+    assert inside - set(folders.values()) == set(), "folders of modules without an __init__.py"
+    assert set(setuptools["packages"]) == set(folders)
+    assert setuptools["package-dir"] == folders
+
+
+SMALL_TREE = {
+    "runtime/__init__.py": "",
+    "runtime/ground.py": "from gearshift.runtime.low import first",
+    "runtime/low/__init__.py": "",
+    "runtime/low/first.py": "def late():\n    from gearshift.runtime.low.second import number",
+    "runtime/low/second.py": "import numpy\nnumber = 1",
+    "runtime/low/table.py": 'PLUGINS = {"a": "gearshift.runtime.high.plugin:PLUGIN"}',
+    "runtime/high/__init__.py": "",
+    "runtime/high/plugin.py": 'G = "gearshift.policies"\nfrom gearshift.runtime.low import first',
+    "sim/__init__.py": "",
+    "sim/finds.py": "import importlib\nimportlib.import_module(f'gearshift.runtime.high.{1}')",
+    "sim/one.py": "import gearshift.sim.two",
+    "sim/two.py": "from gearshift.sim.three import x",
+    "sim/three.py": '"""Says gearshift.sim.one in prose."""\nM = "gearshift.sim.one"',
+}
+
+
+def test_the_graph_sees_functions_tables_and_strings(tmp_path: Path) -> None:
+    for name, text in SMALL_TREE.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    modules = find_modules(tmp_path, ("runtime", "sim"))
+    graph = module_graph(modules)
+    named = {
+        name.removeprefix("gearshift."): {other.removeprefix("gearshift.") for other in others}
+        for name, others in graph.items()
+        if others
+    }
+    assert named == {
+        "runtime.ground": {"runtime.low.first"},
+        "runtime.low.first": {"runtime.low.second"},
+        "runtime.low.table": {"runtime.high.plugin"},
+        "runtime.high.plugin": {"runtime.low.first"},
+        "sim.finds": {"runtime.high"},
+        "sim.one": {"sim.two"},
+        "sim.two": {"sim.three"},
+        "sim.three": {"sim.one"},
+    }
+    assert circles(graph) == [["gearshift.sim.one", "gearshift.sim.three", "gearshift.sim.two"]]
+    (rooms, _) = circles(room_graph(graph, modules))
+    assert rooms == ["gearshift.runtime.high", "gearshift.runtime.low"]
+
+
+def test_a_relative_import_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "sim").mkdir()
+    (tmp_path / "sim" / "here.py").write_text("import math\nfrom . import there")
+    with pytest.raises(ValueError, match=r"here\.py:2: relative import"):
+        module_graph(find_modules(tmp_path, ("sim",)))

@@ -18,6 +18,9 @@ from packaging.utils import canonicalize_name
 from gearshift.runtime.cli import load_commands
 from gearshift.runtime.engines.network import find_network_source, read_manifest
 
+pytestmark = pytest.mark.slow
+
+
 ROOT = Path(__file__).parent.parent
 RECORDING = ROOT / "sim" / "data" / "recordings" / "val-05000.mcap"
 FRAMES = 250

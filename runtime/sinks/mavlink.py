@@ -15,8 +15,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from gearshift.runtime.errors import SinkError
+from gearshift.runtime.plugins import raise_missing_extra
 from gearshift.runtime.sinks.sink import FlightInfo, FlightState, Report, SinkPlugin
-from gearshift.runtime.sinks.sink_registry import SINKS
 
 COMPONENT = 191
 """MAV_COMP_ID_ONBOARD_COMPUTER."""
@@ -60,7 +60,7 @@ class Mavlink:
         try:
             from pymavlink.dialects.v20 import common
         except ModuleNotFoundError as error:
-            SINKS.raise_missing("mavlink", error)
+            raise_missing_extra("sink 'mavlink'", "mavlink", error)
 
         self._dialect = common
         self.close()

@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 
 from gearshift.runtime.errors import SinkError
+from gearshift.runtime.plugins import raise_missing_extra
 from gearshift.runtime.sinks.sink import FlightInfo, Report, SinkPlugin
-from gearshift.runtime.sinks.sink_registry import SINKS
 from gearshift.runtime.types import Estimate, NetworkRole
 
 NS_PER_S = 1e9
@@ -43,7 +43,7 @@ class Rerun:
         try:
             import rerun
         except ModuleNotFoundError as error:
-            SINKS.raise_missing("rerun", error)
+            raise_missing_extra("sink 'rerun'", "viewer", error)
 
         self.close()
         self._rerun = rerun

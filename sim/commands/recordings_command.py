@@ -127,7 +127,7 @@ def _convert(options: argparse.Namespace) -> int:
     from gearshift.sim.commands.progress import progress_bar
     from gearshift.sim.compare.report import json_text
     from gearshift.sim.convert.convert import ConvertOptions, convert
-    from gearshift.sim.convert.reader_registry import find_reader
+    from gearshift.sim.convert.formats.reader_registry import find_reader
 
     if options.output.resolve() == options.input.resolve():
         raise ConfigurationError(f"{options.output} is the input")
@@ -258,9 +258,10 @@ def _info(options: argparse.Namespace) -> int:
     import sys
 
     from gearshift.sim.compare.report import json_text
+    from gearshift.sim.convert.formats.reader_registry import find_reader
     from gearshift.sim.convert.info import describe, info_text
 
-    documents = [describe(path, options.truncated) for path in options.files]
+    documents = [describe(path, find_reader(path), options.truncated) for path in options.files]
     if options.json:
         sys.stdout.write(json_text({"schema_version": 1, "files": documents}))
     else:

@@ -10,18 +10,17 @@ from typing import Any
 from gearshift.runtime.recordings.recording import RecordingReader
 from gearshift.sim.convert.gearshift_recordings import NAME
 from gearshift.sim.convert.reader import Reader, ReaderOptions
-from gearshift.sim.convert.reader_registry import find_reader
 
 
-def describe(path: Path, allow_truncated: bool = False) -> dict[str, Any]:
-    """One file as a JSON-able document; raises RecordingError and ConfigurationError.
+def describe(path: Path, reader: Reader, allow_truncated: bool = False) -> dict[str, Any]:
+    """One file, through the reader that recognises it, as a JSON-able document.
 
     A recording of ours is read through, so that damage shows; of anything else the first frame.
+    Raises RecordingError and ConfigurationError.
     """
-    found = find_reader(path)
-    if found.NAME == NAME:
+    if reader.NAME == NAME:
         return _recording(path, allow_truncated)
-    return _foreign(path, found)
+    return _foreign(path, reader)
 
 
 def _recording(path: Path, allow_truncated: bool) -> dict[str, Any]:

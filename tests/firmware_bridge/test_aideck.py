@@ -46,7 +46,8 @@ from gearshift.runtime.sources.source_conformance import (
 from gearshift.runtime.sources.source_registry import find_source
 from gearshift.runtime.types import Image
 
-PATIENCE_S = 20.0
+from ..waiting import PATIENCE_S, wait_until
+
 WIDTH, HEIGHT = 64, 50
 Send = Callable[[CpxPacket], None]
 Script = Callable[[Send], None]
@@ -55,7 +56,10 @@ Script = Callable[[Send], None]
 def picture(number: int) -> Image:
     """Smooth, so that JPEG keeps it, and different for every number."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
-    return (128 + 60 * np.sin(x / 9 + number) + 50 * np.cos(y / 7 - number)).astype(np.uint8)
+    waves: Image = (128 + 60 * np.sin(x / 9 + number) + 50 * np.cos(y / 7 - number)).astype(
+        np.uint8
+    )
+    return waves
 
 
 def to_host(function: CpxFunction, data: bytes) -> CpxPacket:
@@ -232,7 +236,8 @@ def test_pixels_arrive_as_they_were_sent(kind: str, convention: str, start_deck:
     length, make = KINDS[kind]
     deck = start_deck(length, sending(*make(3)[:-2], to_host(CpxFunction.APP, b""), *make(3)[-2:]))
     chosen = length.value if convention == "right" else "auto"
-    source = AideckSource(AideckOptions(url=deck.url, convention=chosen))
+    options = msgspec.convert({"url": deck.url, "convention": chosen}, AideckOptions)
+    source = AideckSource(options)
     source.open()
     try:
         (frame,) = read_frames(source, 1)
@@ -314,7 +319,7 @@ def test_torn_images_are_dropped_and_counted(start_deck: StartDeck) -> None:
     source = AideckSource(AideckOptions(url=deck.url))
     source.open()
     try:
-        wait_for(lambda: source.statistics.images == 8)
+        wait_until(lambda: source.statistics.images == 8)
         frame = source.read(PATIENCE_S)
         assert frame is not None
         statistics = source.statistics
@@ -323,13 +328,6 @@ def test_torn_images_are_dropped_and_counted(start_deck: StartDeck) -> None:
     assert (statistics.torn, statistics.replaced) == (4, 7)
     assert frame.sequence == 11
     assert np.array_equal(frame.image, picture(11)), "not the newest"
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.005)
 
 
 def test_what_cannot_be_decoded_is_dropped_and_counted(start_deck: StartDeck) -> None:

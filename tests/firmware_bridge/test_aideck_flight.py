@@ -88,6 +88,7 @@ def crazyflie(descriptor: int, landed: threading.Event, heard: bytearray) -> Non
             heard += os.read(descriptor, 4096)
 
 
+@pytest.mark.slow
 def test_a_flight_with_a_deck_that_freezes(tmp_path: Path) -> None:
     master, slave = os.openpty()
     tty.setraw(slave)

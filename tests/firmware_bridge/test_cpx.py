@@ -193,6 +193,7 @@ def test_tcp_round_trip_in_any_pieces(
     assert [item for piece in cut(stream, places) for item in parser.feed(piece)] == sent
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from(LengthConvention),
     st.lists(to_host(300), min_size=1, max_size=12),

@@ -1,16 +1,17 @@
 """The CPX link against Bitcraze's own library, over ptys and sockets, with faults on the way."""
 
 import functools
+import io
 import os
 import random
 import select
 import socket
 import threading
-import time
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,10 +29,11 @@ from gearshift.firmware_bridge.crazyflie.cpx_tcp import LengthConvention, TcpPar
 from gearshift.firmware_bridge.line.ports import TcpPort, split_tcp
 from gearshift.runtime.errors import ConfigurationError, LinkError
 
+from ..waiting import PATIENCE_S, wait_until
+
 pytest.importorskip("serial", reason="pyserial is not installed (extra 'board')")
 
 Tamper = Callable[[bytes], bytes]
-PATIENCE_S = 20.0
 
 
 class Wire:
@@ -69,13 +71,6 @@ def wire() -> Iterator[Wire]:
         yield made
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.005)
-
-
 def numbered(number: int, size: int = 98) -> bytes:
     return number.to_bytes(4, "little") + random.Random(number).randbytes(size - 4)
 
@@ -87,7 +82,7 @@ def app(data: bytes) -> CpxPacket:
 class Peer:
     """cflib at one end: a thread that reads, and whatever the test wants to write."""
 
-    def __init__(self, transport: object) -> None:
+    def __init__(self, transport: Any) -> None:
         self.transport = transport
         self.received: list[bytes] = []
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -105,6 +100,10 @@ class Peer:
         packet = CPXPacket(CPXFunction.APP, CPXTarget.HOST, CPXTarget.GAP8, data)
         packet.lastPacket = True
         self.transport.writePacket(packet)
+
+    def send_numbered(self, count: int) -> None:
+        for number in range(count):
+            self.send(numbered(number))
 
 
 def uart_peer(name: str) -> Peer:
@@ -124,9 +123,7 @@ def test_both_directions_with_cflib_on_a_serial_line(
     with CpxLink(wire.names[0]) as link:
         peer = uart_peer(wire.names[1])
         only_answers(monkeypatch)
-        sender = threading.Thread(
-            target=lambda: [peer.send(numbered(n)) for n in range(count)], daemon=True
-        )
+        sender = threading.Thread(target=peer.send_numbered, args=(count,), daemon=True)
         sender.start()
         for number in range(count):
             link.send(app(numbered(1000 + number)))
@@ -135,7 +132,7 @@ def test_both_directions_with_cflib_on_a_serial_line(
             received.append(link.receive(PATIENCE_S))
             assert received[-1] is not None
         sender.join(PATIENCE_S)
-        eventually(lambda: len(peer.received) == count)
+        wait_until(lambda: len(peer.received) == count)
         statistics = link.statistics
     assert [packet.data for packet in received if packet] == [numbered(n) for n in range(count)]
     assert {(packet.source, packet.function) for packet in received if packet} == {(4, 5)}
@@ -145,13 +142,14 @@ def test_both_directions_with_cflib_on_a_serial_line(
 
 
 def until(link: CpxLink, data: bytes, condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 3 * PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "a clear-to-send was waited for in vain"
+    def came() -> bool:
         link.send(app(data))
-        time.sleep(0.02)
+        return condition()
+
+    wait_until(came, "a clear-to-send was waited for in vain")
 
 
+@pytest.mark.slow
 def test_spoilt_packets_never_arrive_and_nothing_locks_up(wire: Wire) -> None:
     """Bytes are flipped in both directions, clear-to-sends among them."""
     draw = random.Random(5)
@@ -174,9 +172,7 @@ def test_spoilt_packets_never_arrive_and_nothing_locks_up(wire: Wire) -> None:
     with CpxLink(wire.names[0], cts_timeout_s=0.3) as link:
         peer = uart_peer(wire.names[1])
         wire.tampers = [flip, flip_towards_us]
-        sender = threading.Thread(
-            target=lambda: [peer.send(numbered(n)) for n in range(count)], daemon=True
-        )
+        sender = threading.Thread(target=peer.send_numbered, args=(count,), daemon=True)
         sender.start()
         for number in range(count):
             link.send(app(numbered(1000 + number)))
@@ -208,11 +204,11 @@ def test_garbage_and_half_a_packet_do_not_stop_the_sender(
     tty.setraw(device)
     with closing(os.fdopen(device, "r+b", buffering=0)) as deck, CpxLink(wire.names[0]) as link:
         deck.write(CLEAR_TO_SEND)
-        eventually(lambda: link.statistics.connections == 1)
+        wait_until(lambda: link.statistics.connections == 1)
         only_answers(monkeypatch)
         drain_until_silent(deck)
         deck.write(b"\xff\x40" + bytes(10))
-        eventually(lambda: select.select([deck], [], [], 0)[0] != [])
+        wait_until(lambda: select.select([deck], [], [], 0)[0] != [])
         assert deck.read(2) == CLEAR_TO_SEND
         packet = CpxPacket(CpxTarget.GAP8, CpxTarget.HOST, CpxFunction.CONSOLE, b"still here")
         deck.write(encode_uart(packet))
@@ -220,7 +216,7 @@ def test_garbage_and_half_a_packet_do_not_stop_the_sender(
         assert link.statistics.discarded_bytes == 12
 
 
-def drain_until_silent(stream: object) -> None:
+def drain_until_silent(stream: io.RawIOBase) -> None:
     while select.select([stream], [], [], 0.15)[0]:
         stream.read(4096)
 
@@ -255,10 +251,12 @@ def test_a_deck_that_was_reset_gets_the_clear_to_send_that_it_waits_for(wire: Wi
         packet = CpxPacket(CpxTarget.GAP8, CpxTarget.HOST, CpxFunction.CONSOLE, b"up")
         for _ in range(2):
             drain_until_silent(deck)
-            deadline = time.monotonic() + PATIENCE_S
-            while not select.select([deck], [], [], 0.01)[0]:
-                assert time.monotonic() < deadline, "nobody answers the deck"
+
+            def answered() -> bool:
                 deck.write(CLEAR_TO_SEND)
+                return bool(select.select([deck], [], [], 0.01)[0])
+
+            wait_until(answered, "nobody answers the deck")
             deck.write(encode_uart(packet))
             assert link.receive(PATIENCE_S) == packet
 
@@ -276,7 +274,7 @@ def test_a_deck_that_nobody_listens_to_is_not_blocked(wire: Wire) -> None:
         peer = uart_peer(wire.names[1])
         for number in range(40):
             peer.send(numbered(number))
-        eventually(lambda: link.statistics.received == 40)
+        wait_until(lambda: link.statistics.received == 40)
         assert link.statistics.dropped == 30
         kept = [link.receive(0) for _ in range(10)]
         assert [packet.data for packet in kept if packet] == [numbered(n) for n in range(30, 40)]
@@ -293,7 +291,7 @@ def test_an_unplugged_line_comes_back(tmp_path: Path) -> None:
         assert packet is not None
         assert packet.data == b"before"
         first.close()
-        eventually(lambda: link.statistics.failure is not None)
+        wait_until(lambda: link.statistics.failure is not None)
         with closing(Wire()) as second:
             port.unlink()
             port.symlink_to(second.names[0])
@@ -303,7 +301,7 @@ def test_an_unplugged_line_comes_back(tmp_path: Path) -> None:
             assert packet is not None
             assert packet.data == b"after"
             link.send(app(b"hello again"))
-            eventually(lambda: peer.received == [b"hello again"])
+            wait_until(lambda: peer.received == [b"hello again"])
             assert link.statistics.connections == 2
             assert link.statistics.failure is None
 
@@ -345,7 +343,7 @@ def test_both_directions_with_cflib_over_tcp(listening: socket.socket) -> None:
             ]
             for number in range(50):
                 link.send(app(numbered(number, 1000)))
-            eventually(lambda: len(peer.received) == 50)
+            wait_until(lambda: len(peer.received) == 50)
             assert peer.received == [numbered(n, 1000) for n in range(50)]
             connection.shutdown(socket.SHUT_RDWR)
 
@@ -359,7 +357,7 @@ def test_cflib_as_the_host_of_our_frames(listening: socket.socket) -> None:
         connection.settimeout(PATIENCE_S)
         packet = CpxPacket(CpxTarget.GAP8, CpxTarget.HOST, CpxFunction.CONSOLE, b"text")
         connection.sendall(encode_tcp(packet, LengthConvention.BITCRAZE))
-        eventually(lambda: peer.received == [b"text"])
+        wait_until(lambda: peer.received == [b"text"])
         peer.send(numbered(7))
         parser = TcpParser(LengthConvention.BITCRAZE)
         got: list[CpxPacket] = []
@@ -411,7 +409,7 @@ def test_a_closed_connection_is_made_again(listening: socket.socket) -> None:
             with connection:
                 connection.sendall(encode_tcp(packet, LengthConvention.BITCRAZE))
                 assert link.receive(PATIENCE_S) == packet
-        eventually(lambda: link.statistics.connections >= 2)
+        wait_until(lambda: link.statistics.connections >= 2)
 
 
 def test_sending_before_the_convention_is_known_is_refused(listening: socket.socket) -> None:

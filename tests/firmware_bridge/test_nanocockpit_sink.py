@@ -5,7 +5,7 @@ import select
 import struct
 import time
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -33,9 +33,10 @@ from gearshift.runtime.types import (
     StageTimes,
 )
 
+from ..waiting import PATIENCE_S, wait_until
+
 pytest.importorskip("serial", reason="pyserial is not installed (extra 'board')")
 
-PATIENCE_S = 20.0
 INFO = FlightInfo(POSE_COMPONENTS, None, 1_700_000_000_000_000_000, 0)
 NOTHING = (0, 0, 0)
 
@@ -134,13 +135,6 @@ def written(crazyflie: Crazyflie, sink: NanocockpitUartSink, capture_ns: int) ->
     return crazyflie.read(24)
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.005)
-
-
 def test_bytes_before_any_state(crazyflie: Crazyflie, sink: NanocockpitUartSink) -> None:
     assert written(crazyflie, sink, time.monotonic_ns()) == stamped(0)
 
@@ -151,7 +145,7 @@ def test_the_stamp_is_of_the_last_state_before_the_image(
     heard: list[int] = [time.monotonic_ns()]
     for ticks in (1000, 1010, 1020):
         crazyflie.state(ticks)
-        eventually(lambda: written(crazyflie, sink, time.monotonic_ns()) == stamped(ticks))  # noqa: B023
+        wait_until(lambda: written(crazyflie, sink, time.monotonic_ns()) == stamped(ticks))  # noqa: B023
         heard.append(time.monotonic_ns())
     for capture_ns, ticks in zip(heard, (0, 1000, 1010, 1020), strict=True):
         assert written(crazyflie, sink, capture_ns) == stamped(ticks)
@@ -196,7 +190,7 @@ def test_an_unplugged_line_is_an_error_and_comes_back(
             return "serial line" in str(error)
         return False
 
-    eventually(fails)
+    wait_until(fails)
     sink.close()
     with pytest.raises(SinkError, match="not open"):
         sink.write(report(0))
@@ -210,7 +204,7 @@ def test_opened_again_it_forgets_the_states(
     crazyflie: Crazyflie, sink: NanocockpitUartSink
 ) -> None:
     crazyflie.state(7)
-    eventually(lambda: written(crazyflie, sink, time.monotonic_ns()) == stamped(7))
+    wait_until(lambda: written(crazyflie, sink, time.monotonic_ns()) == stamped(7))
     sink.open(INFO)
     assert written(crazyflie, sink, time.monotonic_ns()) == stamped(0)
 

@@ -2,6 +2,7 @@
 
 import binascii
 import struct
+from collections.abc import Callable
 from dataclasses import fields, replace
 
 import numpy as np
@@ -116,7 +117,7 @@ def test_bytes_of_an_image() -> None:
         (lambda content: content[:1] + bytes(4) + content[5:148], "0 pixels"),
     ],
 )
-def test_what_is_no_image_is_refused(change: object, message: str) -> None:
+def test_what_is_no_image_is_refused(change: Callable[[bytes], bytes], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         unpack_image(change(example_bytes()))
 

@@ -23,6 +23,9 @@ from gearshift.sim.flights.flight import FlightMaker, FlightPlan
 from gearshift.sim.flights.make import InterruptedFlightError, is_made, make_flight, make_flights
 from gearshift.sim.flights.people.makehuman import data_folder
 
+pytestmark = pytest.mark.slow
+
+
 try:
     data_folder()
     FlightMaker().close()

@@ -24,6 +24,9 @@ from gearshift.sim.flights.people.makehuman import data_folder
 from gearshift.sim.flights.places.baking import Tracer
 from gearshift.sim.flights.shapes.geometry import rotation_z
 
+pytestmark = pytest.mark.slow
+
+
 try:
     data_folder()
 except MissingExtraError as error:

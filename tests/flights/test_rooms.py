@@ -76,6 +76,7 @@ def test_the_shell_faces_the_room(room: Room) -> None:
     assert ((towards * mesh.normals[shell]).sum(axis=1) > 0).all()
 
 
+@pytest.mark.slow
 def test_baked_light_is_sane_and_cached(room: Room, tmp_path: Path) -> None:
     light = bake(room)
     assert np.isfinite(light.direct).all()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from ..conftest import SharedFolder
+from . import flights as flights_module
 
 try:
     import torch
@@ -23,20 +24,15 @@ WriteFlights = Callable[..., None]
 @pytest.fixture(scope="session")
 def write_flights() -> WriteFlights:
     """Writes a folder of tiny recordings; see `flights.py`."""
-    name = "gearshift_test_models_flights"
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("flights.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module.write_flights
+    return flights_module.write_flights
 
 
 @pytest.fixture(scope="session")
-def flights(tmp_path_factory: pytest.TempPathFactory, write_flights: WriteFlights) -> Path:
+def flights(shared_folder: SharedFolder, write_flights: WriteFlights) -> Path:
     """A folder with `train` and `val` of tiny recordings. Not to be written to."""
-    folder = tmp_path_factory.mktemp("flights")
-    write_flights(folder / "train", flights=10, frames=8)
-    write_flights(folder / "val", flights=4, frames=8, first=100)
-    return folder
+
+    def make(folder: Path) -> None:
+        write_flights(folder / "train", flights=10, frames=8)
+        write_flights(folder / "val", flights=4, frames=8, first=100)
+
+    return shared_folder("flights", make)

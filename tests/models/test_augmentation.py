@@ -52,7 +52,9 @@ def batch_of(position: np.ndarray, phi: float, image: np.ndarray | None = None) 
     )
 
 
-def turned(batch: Batch, yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0, *, mirror=False):
+def turned(
+    batch: Batch, yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0, *, mirror: bool = False
+) -> Batch:
     angles = torch.tensor([[yaw, pitch, roll]])
     return turn(batch, angles, torch.tensor([mirror]), CAMERA, GRID)
 

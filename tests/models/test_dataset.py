@@ -15,6 +15,8 @@ from gearshift.runtime.recordings.recording import RecordingReader, RecordingWri
 from gearshift.runtime.scoring.counted_frames import ANGLE_LIMIT
 from gearshift.runtime.types import Camera, Frame, GroundTruth
 
+from .conftest import WriteFlights
+
 
 def test_arrays_are_what_the_recordings_say(flights: Path) -> None:
     data = load_dataset(flights / "val")
@@ -34,7 +36,7 @@ def test_arrays_are_what_the_recordings_say(flights: Path) -> None:
     assert [c.name for c in data.components] == ["x", "y", "z", "phi"]
 
 
-def test_a_growing_folder_extends_its_cache(tmp_path: Path, write_flights) -> None:
+def test_a_growing_folder_extends_its_cache(tmp_path: Path, write_flights: WriteFlights) -> None:
     folder = tmp_path / "train"
     write_flights(folder, flights=2, frames=4)
     first = load_dataset(folder)
@@ -50,7 +52,7 @@ def test_a_growing_folder_extends_its_cache(tmp_path: Path, write_flights) -> No
     assert len(load_dataset(folder, limit=3)) == 12
 
 
-def test_a_changed_recording_is_decoded_again(tmp_path: Path, write_flights) -> None:
+def test_a_changed_recording_is_decoded_again(tmp_path: Path, write_flights: WriteFlights) -> None:
     folder = tmp_path / "train"
     write_flights(folder, flights=2, frames=4)
     load_dataset(folder)
@@ -60,7 +62,7 @@ def test_a_changed_recording_is_decoded_again(tmp_path: Path, write_flights) -> 
 
 
 def test_a_place_for_the_cache_that_cannot_be_written_is_named(
-    tmp_path: Path, write_flights
+    tmp_path: Path, write_flights: WriteFlights
 ) -> None:
     folder = tmp_path / "train"
     write_flights(folder, flights=1, frames=2)
@@ -94,7 +96,9 @@ def test_a_flight_without_truth_is_an_error(tmp_path: Path) -> None:
         load_dataset(tmp_path)
 
 
-def test_flights_of_another_camera_are_an_error(tmp_path: Path, write_flights) -> None:
+def test_flights_of_another_camera_are_an_error(
+    tmp_path: Path, write_flights: WriteFlights
+) -> None:
     folder = tmp_path / "train"
     write_flights(folder, flights=1, frames=2)
     other = Camera("other", 160, 96, 99.0, 99.0, 79.5, 47.5)

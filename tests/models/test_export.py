@@ -30,6 +30,8 @@ from gearshift.models.zoo_making.zoo_writer import gap8_profile, write_gap8_prof
 from gearshift.runtime.engines.network import METADATA_KEY, Network, find_network  # noqa: E402
 from gearshift.runtime.ensembles.profile import ProfileKind, read_profile  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def data(flights: Path) -> Dataset:
@@ -45,7 +47,8 @@ def network_of(name: str) -> PoseNetwork:
         network(torch.rand(8, 1, 96, 160))
     if network.architecture.outputs == 4:
         network.standardisation.copy_(torch.tensor([[2.0, 0.0, 0.1, 0.0], [0.8, 0.5, 0.3, 0.9]]))
-    return network.eval()
+    network.eval()
+    return network
 
 
 @pytest.mark.parametrize("name", ["F1", "F2", "M1.0", "aux"])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
+from torch import Tensor  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from gearshift.models.evaluating.inference import run_frames  # noqa: E402
@@ -32,14 +33,14 @@ from gearshift.runtime.types import FloatArray  # noqa: E402
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 VARIANTS = {"Frontnet160x32": (32, 60), "Frontnet160x16": (16, 60), "Frontnet80x32": (32, 24)}
-State = dict[str, torch.Tensor]
+State = dict[str, Tensor]
 
 
 def state_of(channels: int, features: int, seed: int = 0) -> State:
     """Random weights and statistics under PULP-Frontnet's names."""
     generator = torch.Generator().manual_seed(seed)
 
-    def normal(*shape: int) -> torch.Tensor:
+    def normal(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator)
 
     sizes = [(1, channels)] + [
@@ -204,7 +205,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_other_shapes_are_refused(
-    key: str, value: torch.Tensor | None, message: str, tmp_path: Path
+    key: str, value: Tensor | None, message: str, tmp_path: Path
 ) -> None:
     state = state_of(4, 60)
     if value is None:

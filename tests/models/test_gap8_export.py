@@ -152,7 +152,7 @@ def test_a_larger_shift_has_a_finer_kappa() -> None:
             assert (one.geometry.shift, two.geometry.shift) == (24, 40)
             distance = np.abs(one.kappa - two.kappa / 2**16)
             assert distance.max() <= 0.5 + 2**-17
-            coarser += np.count_nonzero(distance)
+            coarser += int(np.count_nonzero(distance))
             assert np.abs(one.lambda_ - two.lambda_ / 2**16).max() <= 1
     assert coarser
     expected = run_frames(content, frames(32))
@@ -340,6 +340,7 @@ def test_the_golden_image_is_the_same_everywhere() -> None:
     assert int(golden_image(96, 160).sum()) == 1561182
 
 
+@pytest.mark.slow
 def test_neither_direction_needs_torch(tmp_path: Path) -> None:
     script = (
         "import sys; sys.modules['torch'] = None\n"

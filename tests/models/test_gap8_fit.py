@@ -96,6 +96,7 @@ def check_tiles(tiling: Tiling, budget: int) -> None:
     assert read + moved == tiling.traffic_bytes
 
 
+@pytest.mark.slow
 @given(layers(), st.sampled_from([4_000, 12_000, L1_BUDGET]))
 def test_tiles_fit_with_their_halo_and_cover_the_layer_once(layer: Layer, budget: int) -> None:
     tiling = tile_layer(layer, budget)
@@ -129,9 +130,10 @@ def networks(draw: st.DrawFn) -> Architecture:
     conv = st.builds(Conv, st.integers(1, 160), st.sampled_from([1, 3, 5]), st.integers(1, 2))
     separable = st.builds(Separable, st.integers(1, 160), st.integers(1, 2))
     blocks = draw(st.lists(st.one_of(conv, separable), min_size=1, max_size=6))
-    return chain("n", "", blocks, draw(st.integers(1, 8)), (draw(st.integers(8, 200)), 160))
+    return chain("n", "", tuple(blocks), draw(st.integers(1, 8)), (draw(st.integers(8, 200)), 160))
 
 
+@pytest.mark.slow
 @given(st.lists(networks(), min_size=1, max_size=3), st.integers(20_000, 600_000))
 def test_memory_is_planned_within_bounds(members: list[Architecture], l2_bytes: int) -> None:
     plan = plan_memory(members, l2_bytes)

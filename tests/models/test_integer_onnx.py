@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 onnx = pytest.importorskip("onnx", reason="needs the extra 'train'")
 
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx import NodeProto, TensorProto, helper, numpy_helper  # noqa: E402
 
 from gearshift.models.formats.gap8_import import import_gap8  # noqa: E402
 from gearshift.models.formats.integer_onnx import read_integer_onnx  # noqa: E402
@@ -33,8 +33,8 @@ class Graph:
 
     def __init__(self, rng: np.random.Generator, height: int, width: int) -> None:
         self.rng = rng
-        self.nodes: list[onnx.NodeProto] = []
-        self.initializers: list[onnx.TensorProto] = []
+        self.nodes: list[NodeProto] = []
+        self.initializers: list[TensorProto] = []
         self.value = "image"
         self.image = rng.integers(0, 256, (height, width)).astype(np.uint8)
         self.activation = self.image[None].astype(np.int64)  # (channels, height, width)

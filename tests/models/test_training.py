@@ -12,6 +12,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("tqdm")
 
+from torch import Tensor  # noqa: E402
+
 from gearshift.models.evaluating.dataset import Dataset, load_dataset  # noqa: E402
 from gearshift.models.networks.catalogue import find_architecture  # noqa: E402
 from gearshift.models.networks.torch_network import PoseNetwork, StridedDepthwise  # noqa: E402
@@ -24,6 +26,9 @@ from gearshift.models.training.training import (  # noqa: E402
     split_off,
 )
 from gearshift.runtime.errors import ConfigurationError, NetworkError  # noqa: E402
+
+pytestmark = pytest.mark.slow
+
 
 CONFIG = TrainingConfig(epochs=2, batch=16, half=False)
 
@@ -39,7 +44,7 @@ def run(data: Dataset, folder: Path, name: str = "F2", config: TrainingConfig = 
     return trainer
 
 
-def weights(network: PoseNetwork) -> torch.Tensor:
+def weights(network: PoseNetwork) -> Tensor:
     return torch.cat([value.flatten().float() for value in network.state_dict().values()])
 
 

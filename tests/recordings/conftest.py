@@ -3,12 +3,13 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gearshift.runtime.cli import build_parser
+from gearshift.runtime.cli import CommandModule, build_parser
 from gearshift.runtime.recordings.recording import RecordedFrame, RecordingReader
 from gearshift.sim.commands import recordings_command as command
 
@@ -30,7 +31,7 @@ def run() -> Run:
     """Run `gearshift recordings ...`; errors are raised."""
 
     def run_command(*arguments: object) -> int:
-        parser = build_parser({"recordings": command})
+        parser = build_parser({"recordings": cast(CommandModule, command)})
         options: argparse.Namespace = parser.parse_args(["recordings", *map(str, arguments)])
         code: int = options.run(options)
         return code

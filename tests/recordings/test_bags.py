@@ -9,9 +9,9 @@ import pytest
 
 from gearshift.runtime.errors import ConfigurationError, GearshiftError, RecordingError
 from gearshift.sim.convert.formats.bags import POSE_TYPES, _pose, open_source
+from gearshift.sim.convert.formats.reader_registry import find_reader
 from gearshift.sim.convert.pose_tracks import PoseTrack, relative_label
 from gearshift.sim.convert.reader import ReaderOptions
-from gearshift.sim.convert.reader_registry import find_reader
 
 from .conftest import POSES, Run, check, make_images, read
 

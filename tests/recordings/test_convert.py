@@ -22,10 +22,10 @@ from gearshift.runtime.recordings.recording import RecordingReader
 from gearshift.runtime.types import Camera, HeadGrid
 from gearshift.sim.commands import recordings_command as command
 from gearshift.sim.convert.convert import Converted, ConvertOptions, convert
+from gearshift.sim.convert.formats.reader_registry import FORMATS
 from gearshift.sim.convert.grey_images import Crop, fit_camera, fit_pixel, to_grey
 from gearshift.sim.convert.named_cameras import ground_truth, parse_camera, project, wrap_phi
 from gearshift.sim.convert.reader import Label, SourceFrame
-from gearshift.sim.convert.reader_registry import FORMATS
 
 from .conftest import POSES, Run, make_images, read
 

@@ -15,6 +15,7 @@ import os
 import pickle
 import struct
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +205,7 @@ class Calls:
         return self.call
 
 
-HOSTILE = {
+HOSTILE: dict[str, Callable[[Path], object]] = {
     "os.system": lambda mark: Calls(os.system, f"touch {mark}"),
     "eval": lambda mark: Calls(builtins.eval, f"open({str(mark)!r}, 'w')"),
     "exec": lambda mark: Calls(builtins.exec, f"open({str(mark)!r}, 'w')"),

@@ -48,4 +48,5 @@ def picture(camera: Camera, brightness: Brightness, samples: int = 2) -> Image:
     Rays are points of the plane at distance 1; there is no OpenCV in it.
     """
     rays = rays_of_pixels(camera, pixel_grid(camera, samples))
-    return np.rint(brightness(rays).mean(axis=-1)).astype(np.uint8)
+    shown: Image = np.rint(brightness(rays).mean(axis=-1)).astype(np.uint8)
+    return shown

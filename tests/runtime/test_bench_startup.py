@@ -21,6 +21,7 @@ def run(*arguments: str) -> int:
     return code
 
 
+@pytest.mark.slow
 def test_every_phase_of_a_start_is_timed(capfd: pytest.CaptureFixture[str]) -> None:
     assert run("--runs", "1", "--json") == 0
     bench = json.loads(capfd.readouterr().out)
@@ -35,6 +36,7 @@ def test_every_phase_of_a_start_is_timed(capfd: pytest.CaptureFixture[str]) -> N
     assert bench["ratio"] == pytest.approx(ratio)
 
 
+@pytest.mark.slow
 def test_the_table_names_every_phase(capfd: pytest.CaptureFixture[str]) -> None:
     assert run("--runs", "1", "--ensemble", "D2") == 0
     table = capfd.readouterr().out

@@ -57,7 +57,8 @@ def board_seen(rays: Points, rotation: NDArray[np.float64], middle: Points) -> I
     paper = (np.abs(there[..., :2]) < half + BOARD.square).all(axis=-1) & (distance > 0)
     brightness = np.where(paper, 215.0, 110.0)
     brightness = np.where(inside & (cells % 2 == 0), 35.0, brightness)
-    return np.rint(brightness.mean(axis=-1)).astype(np.uint8)
+    shown: Image = np.rint(brightness.mean(axis=-1)).astype(np.uint8)
+    return shown
 
 
 def views(camera: Camera, count: int, *, tilt: float = 0.6, seed: int = 0) -> list[Image]:
@@ -65,7 +66,7 @@ def views(camera: Camera, count: int, *, tilt: float = 0.6, seed: int = 0) -> li
     rng = np.random.default_rng(seed)
     rays = rays_of_pixels(camera, pixel_grid(camera, 2))
     edges = np.array([[x, y, 0.0] for x in (-0.16, 0.16) for y in (-0.12, 0.12)])
-    images = []
+    images: list[Image] = []
     while len(images) < count:
         rotation = turn(rng.uniform(-tilt, tilt, 3) * [1, 1, 0.5])
         depth = rng.uniform(0.35, 0.8)
@@ -160,6 +161,7 @@ def test_an_interrupt_while_looking_for_the_board_keeps_the_views(
     assert read_camera(out).width == LENS.width
 
 
+@pytest.mark.slow
 def test_a_fisheye_is_found() -> None:
     corners = [find_corners(image, BOARD) for image in views(WIDE, 16, seed=3)]
     seen = [c for c in corners if c is not None]
@@ -273,6 +275,7 @@ finite = st.floats(-1e6, 1e6)
 above = st.floats(1e-3, 1e6)
 
 
+@pytest.mark.slow
 @given(
     st.builds(
         Camera,
@@ -283,9 +286,7 @@ above = st.floats(1e-3, 1e6)
         above,
         finite,
         finite,
-        st.sampled_from([0, 4, 5, 8, 12]).flatmap(
-            lambda n: st.tuples(*[finite] * n)  # type: ignore[arg-type]
-        ),
+        st.sampled_from([0, 4, 5, 8, 12]).flatmap(lambda n: st.tuples(*[finite] * n)),
     )
 )
 def test_a_camera_survives_its_file(

@@ -57,7 +57,7 @@ def test_every_shipped_network_runs_on_every_engine(name: str, engine: str) -> N
     assert loaded.network.components == reference.network.components
     expected = reference.run(frame())
     # An error of rounding, not of another network: a few hundredths of the output's spread.
-    spread = np.array([c.scale for c in reference.network.components] or [np.ptp(expected)])
+    spread = np.array([c.scale for c in reference.network.components] or [float(np.ptp(expected))])
     assert (np.abs(loaded.run(frame()) - expected) < 0.1 * spread).all()
     reference.close()
     loaded.close()
@@ -200,7 +200,7 @@ def test_manifests_without_formats_still_read(zoo: Path) -> None:
 )
 def test_damaged_entries_are_named(zoo: Path, formats: object) -> None:
     document = manifest_of(zoo)
-    document["networks"]["F1"]["formats"] = formats  # type: ignore[assignment]
+    document["networks"]["F1"]["formats"] = formats
     (zoo / MANIFEST_NAME).write_text(json.dumps(document))
     with pytest.raises(NetworkError, match="the entry of F1 is damaged") as error:
         load_engine("F1", zoo)

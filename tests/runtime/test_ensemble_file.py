@@ -70,7 +70,7 @@ def test_without_a_calibration_nothing_is_made_up(tiny_zoo: Path, tmp_path: Path
     ensemble = load_ensemble_file(write(tmp_path, PLAIN), tiny_zoo)
     components = ensemble.small.network.components
     np.testing.assert_array_equal(
-        ensemble.calibration.weights, np.float32([1 / c.scale for c in components])
+        ensemble.calibration.weights, np.array([1 / c.scale for c in components], np.float32)
     )
     assert ensemble.calibration.standard_deviation == {}
     assert ensemble.thresholds == {}
@@ -93,9 +93,9 @@ def test_what_the_file_says_is_used(tiny_zoo: Path, tmp_path: Path) -> None:
     assert ensemble.name == "other"
     weights = [1 / c.scale for c in ensemble.small.network.components]
     weights[1] = 7
-    np.testing.assert_array_equal(ensemble.calibration.weights, np.float32(weights))
+    np.testing.assert_array_equal(ensemble.calibration.weights, np.array(weights, np.float32))
     deviation = ensemble.calibration.standard_deviation
-    np.testing.assert_array_equal(deviation[SMALL], np.float32([0.5, np.nan, np.nan, 1]))
+    np.testing.assert_array_equal(deviation[SMALL], np.array([0.5, np.nan, np.nan, 1], np.float32))
     assert LARGE not in deviation
     assert ensemble.calibration.parameters == {
         "anchor.rate": (2.0,),
@@ -220,9 +220,9 @@ def test_a_calibration_is_read_from_beside(tiny_zoo: Path, tmp_path: Path) -> No
     plain = load_ensemble_file(path, tiny_zoo)
     calibration = dataclasses.replace(
         plain.calibration,
-        weights=np.float32([9, 8, 7, 6]),
+        weights=np.array([9, 8, 7, 6], np.float32),
         head_cell_gain=np.linspace(0, 1, GRID.classes, dtype=np.float32),
-        standard_deviation={SMALL: np.float32([1, 2, 3, 4])},
+        standard_deviation={SMALL: np.array([1, 2, 3, 4], np.float32)},
         parameters={"anchor.rate": (5.0,)},
     )
     learnt = dataclasses.replace(
@@ -232,7 +232,7 @@ def test_a_calibration_is_read_from_beside(tiny_zoo: Path, tmp_path: Path) -> No
     )
     write_records(calibration_path(path), [learnt])
     ensemble = load_ensemble_file(path, tiny_zoo)
-    np.testing.assert_array_equal(ensemble.calibration.weights, np.float32([3, 8, 7, 6]))
+    np.testing.assert_array_equal(ensemble.calibration.weights, np.array([3, 8, 7, 6], np.float32))
     np.testing.assert_array_equal(ensemble.calibration.head_cell_gain, calibration.head_cell_gain)
     assert ensemble.calibration.parameters == {"anchor.rate": (5.0,)}
     assert ensemble.thresholds == {"op": {"easy": 1.0, "mine": 2.0}, "anchor": {"easy": 2.0}}

@@ -34,15 +34,17 @@ def scene(rays: Points) -> NDArray[np.float64]:
     """Smooth waves and a few edges, in every direction."""
     x, y = rays[..., 0], rays[..., 1]
     waves = 128 + 50 * np.sin(9 * x + 2 * y) + 40 * np.cos(11 * y - 3 * x * x)
-    return waves + 30.0 * (np.hypot(x - 0.1, y + 0.05) < 0.2)
+    edged: NDArray[np.float64] = waves + 30.0 * (np.hypot(x - 0.1, y + 0.05) < 0.2)
+    return edged
 
 
 def stripes(rays: Points) -> NDArray[np.float64]:
     """Finer than the networks' camera can show: a ray's pixel has 130 steps to the unit."""
-    fine: NDArray[np.float64] = 255.0 * ((rays[..., 0] * 400) % 2 < 1)
-    return fine
+    fine = ((rays[..., 0] * 400) % 2 < 1).astype(np.float64)
+    return 255.0 * fine
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("camera", [WEBCAM, FISHEYE, RATIONAL], ids=lambda camera: camera.name)
 def test_two_lenses_show_the_same_picture(camera: Camera) -> None:
     pytest.importorskip("cv2")
@@ -264,9 +266,11 @@ def through(camera: Camera, radiance: NDArray[np.float32]) -> NDArray[np.float32
 
 
 def developed(light: NDArray[np.float32], exposure: float) -> Image:
-    return np.clip((light * exposure) ** 0.9 * 250, 0, 255).astype(np.uint8)
+    shown: Image = np.clip((light * exposure) ** 0.9 * 250, 0, 255).astype(np.uint8)
+    return shown
 
 
+@pytest.mark.slow
 def test_the_same_pose_through_two_lenses(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A rendered person, seen by the networks' camera, a webcam and a fisheye from one place.
 
@@ -280,8 +284,12 @@ def test_the_same_pose_through_two_lenses(tmp_path_factory: pytest.TempPathFacto
     from gearshift.sim.flights.flight import FlightMaker, FlightPlan
     from gearshift.sim.flights.people.makehuman import data_folder
 
-    size = {"RENDER_WIDTH": RENDERED.width, "RENDER_HEIGHT": RENDERED.height}
-    with mock.patch.multiple(rendering, RENDER_FOCAL=RENDERED.fx, **size):
+    with mock.patch.multiple(
+        rendering,
+        RENDER_FOCAL=RENDERED.fx,
+        RENDER_WIDTH=RENDERED.width,
+        RENDER_HEIGHT=RENDERED.height,
+    ):
         try:
             data_folder()
             maker = FlightMaker(tmp_path_factory.mktemp("rooms"))

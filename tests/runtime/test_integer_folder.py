@@ -283,6 +283,7 @@ def test_a_damaged_deployment_is_named(tmp_path: Path) -> None:
     assert "no layer0_BNReluConvolution_weights.hex" in refusal(folder)
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(st.data())
 def test_any_damage_to_the_geometry_is_a_network_error(data: st.DataObject) -> None:

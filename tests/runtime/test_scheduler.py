@@ -12,6 +12,7 @@ from gearshift.runtime.decide import policies
 from gearshift.runtime.decide.combination import Combination
 from gearshift.runtime.decide.policy import Action, Policy, PolicyOptions
 from gearshift.runtime.decide.policy_registry import find_policy
+from gearshift.runtime.ensembles.ensemble import Ensemble
 from gearshift.runtime.errors import ConfigurationError, FrameError
 from gearshift.runtime.scheduling.deadline import DeadlineMonitor
 from gearshift.runtime.scheduling.policy_conformance import fly
@@ -178,7 +179,7 @@ class SteppedClock:
         return self.now
 
 
-def timed(script: Script, clock: SteppedClock, cost: Callable[[NetworkRole, int], int]) -> object:
+def timed(script: Script, clock: SteppedClock, cost: Callable[[NetworkRole, int], int]) -> Ensemble:
     ensemble = script.ensemble()
     for role in NetworkRole:
         engine = ensemble.engine(role)
@@ -265,7 +266,7 @@ def test_what_does_not_fit_together_is_refused() -> None:
 def test_replay_publishes_at_capture_time_plus_processing_time() -> None:
     script, clock = Script.random(2), SteppedClock()
     ensemble = timed(script, clock, lambda role, index: 700)
-    scheduler = Scheduler(ensemble, policies.ALWAYS_SMALL, replay=True, clock=clock)  # type: ignore[arg-type]
+    scheduler = Scheduler(ensemble, policies.ALWAYS_SMALL, replay=True, clock=clock)
     estimate = scheduler.process(script.frames()[1])
     assert estimate.publish_time_ns == estimate.capture_time_ns + 700
 

@@ -46,6 +46,7 @@ def scripts(draw: st.DrawFn) -> Script:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(
     st.sampled_from(sorted(BUILT_IN)),

@@ -84,7 +84,7 @@ class Writer:
         return self.draw(st.sampled_from(forms))
 
     def table(self, tree: dict[str, Any], header: str = "") -> None:
-        later = []
+        later: list[tuple[str, Any]] = []
         for name, inner in tree.items():
             key = self.key(name)
             tables = isinstance(inner, list) and inner and all(isinstance(i, dict) for i in inner)
@@ -131,6 +131,7 @@ def documents(draw: st.DrawFn) -> str:
     return writer.out
 
 
+@pytest.mark.slow
 @given(documents())
 def test_every_key_has_the_line_it_stands_on(text: str) -> None:
     found = leaves(tomllib.loads(text))

@@ -24,6 +24,8 @@ from gearshift.sim.figures.rebuild import ENSEMBLES
 from gearshift.sim.traces import make_trace
 from gearshift.sim.traces.trace import Trace, TracedFlight, TracedNetwork, read_trace, write_trace
 
+from ..conftest import SharedFolder
+
 GRID = HeadGrid()
 BIAS = {"F1": 0.8, "F2": 1.0, "M1.0": 0.75}
 SCALES = (0.9, 0.4, 0.3, 0.8)
@@ -195,8 +197,12 @@ def record() -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    root = tmp_path_factory.mktemp("world")
+def world(shared_folder: SharedFolder) -> World:
+    root = shared_folder("world", make_world)
+    return World(*(root / name for name in ("zoo", "flights", "traces")))
+
+
+def make_world(root: Path) -> None:
     zoo, flights, traces = (root / name for name in ("zoo", "flights", "traces"))
     for folder in (zoo, traces):
         folder.mkdir()
@@ -228,7 +234,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         write_trace(trace, traces / f"{split}.npz")
     val = read_trace(traces / "val.npz")
     write_ensembles(calibrate_ensembles(val, profile, ENSEMBLES), zoo)
-    return World(zoo, flights, traces)
 
 
 @pytest.fixture(scope="session")

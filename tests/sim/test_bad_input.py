@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,14 @@ import pytest
 from gearshift.runtime.recordings.recording import RecordingWriter
 from gearshift.runtime.types import Frame
 
+from .conftest import World
+
+Command = Callable[..., str]
+"""Runs a command that must fail; its line of error."""
+
 
 @pytest.fixture
-def refused(world, tmp_path: Path, capsys):
+def refused(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Command:
     """Runs a command and returns its one line of error."""
 
     def run(*arguments: object) -> str:
@@ -32,7 +38,7 @@ def refused(world, tmp_path: Path, capsys):
 
 
 @pytest.fixture
-def replay(world, refused, tmp_path: Path):
+def replay(world: World, refused: Command, tmp_path: Path) -> Command:
     def run(*changes: object, recording: Path | None = None, **options: str) -> str:
         chosen = {"ensemble": "D1", "policy": "op", "threshold": "0.5", "zoo": str(world.zoo)}
         chosen |= options
@@ -43,24 +49,28 @@ def replay(world, refused, tmp_path: Path):
     return run
 
 
-def test_a_missing_recording(replay, tmp_path: Path) -> None:
+def test_a_missing_recording(replay: Command, tmp_path: Path) -> None:
     assert "there is no recording" in replay(recording=tmp_path / "none.mcap")
 
 
-def test_an_empty_folder(replay, tmp_path: Path) -> None:
+def test_an_empty_folder(replay: Command, tmp_path: Path) -> None:
     said = replay(recording=tmp_path)
     assert "no .mcap recording in" in said
     assert f"gearshift recordings convert {tmp_path}" in said
 
 
-def test_something_that_is_no_recording(replay, tmp_path: Path) -> None:
+def test_something_that_is_no_recording(replay: Command, tmp_path: Path) -> None:
     path = tmp_path / "notes.mcap"
     path.write_text("not a flight")
     assert "not an MCAP recording" in replay(recording=path)
 
 
 def test_a_truncated_recording_is_read_on_request(
-    world, record, replay, tmp_path: Path, capsys
+    world: World,
+    record: Callable[..., None],
+    replay: Command,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     whole, cut = tmp_path / "whole.mcap", tmp_path / "cut.mcap"
     record(whole, 5, "known", frames=1500)
@@ -74,7 +84,7 @@ def test_a_truncated_recording_is_read_on_request(
     assert 0 < json.loads(report.read_text())["summary"]["frames"] < 1500
 
 
-def test_a_frame_of_the_wrong_size(replay, world, tmp_path: Path) -> None:
+def test_a_frame_of_the_wrong_size(replay: Command, world: World, tmp_path: Path) -> None:
     path = tmp_path / "big.mcap"
     with RecordingWriter(path, camera=None) as writer:
         writer.write_frame(Frame(np.zeros((96, 160), dtype=np.uint8), 1, 0, "big"))
@@ -99,17 +109,17 @@ def test_a_frame_of_the_wrong_size(replay, world, tmp_path: Path) -> None:
         ({"profile": "gap8"}, "is for the real clock"),
     ],
 )
-def test_choices_that_do_not_exist(replay, options: dict[str, str], said: str) -> None:
+def test_choices_that_do_not_exist(replay: Command, options: dict[str, str], said: str) -> None:
     assert said in replay(**options)
 
 
-def test_a_policy_needs_a_threshold(refused, world) -> None:
+def test_a_policy_needs_a_threshold(refused: Command, world: World) -> None:
     path = world.flights / "known" / "1.mcap"
     flags = ["--ensemble=D1", "--policy=op", f"--zoo={world.zoo}"]
     assert "policy op needs a threshold" in refused("replay", path, *flags)
 
 
-def test_one_recording_is_recorded_at_a_time(replay, world, tmp_path: Path) -> None:
+def test_one_recording_is_recorded_at_a_time(replay: Command, world: World, tmp_path: Path) -> None:
     line = replay("--record", tmp_path / "out.mcap", recording=world.flights / "known")
     assert "6 are replayed" in line
     source = world.flights / "known" / "1.mcap"
@@ -117,19 +127,21 @@ def test_one_recording_is_recorded_at_a_time(replay, world, tmp_path: Path) -> N
 
 
 @pytest.fixture
-def broken_zoo(world, tmp_path: Path) -> Path:
+def broken_zoo(world: World, tmp_path: Path) -> Path:
     zoo = tmp_path / "zoo"
     shutil.copytree(world.zoo, zoo)
     return zoo
 
 
-def test_a_network_that_is_not_the_manifest_s(replay, broken_zoo: Path) -> None:
+def test_a_network_that_is_not_the_manifest_s(replay: Command, broken_zoo: Path) -> None:
     with (broken_zoo / "F1.onnx").open("ab") as stream:
         stream.write(b"x")
     assert "is not the manifest's" in replay(zoo=str(broken_zoo))
 
 
-def test_a_calibration_of_other_networks(replay, refused, world, broken_zoo: Path) -> None:
+def test_a_calibration_of_other_networks(
+    replay: Command, refused: Command, world: World, broken_zoo: Path
+) -> None:
     path = broken_zoo / "ensembles.json"
     text = path.read_text()
     sha256 = json.loads(text)["ensembles"]["D1"]["networks"]["small"]["sha256"]
@@ -139,7 +151,9 @@ def test_a_calibration_of_other_networks(replay, refused, world, broken_zoo: Pat
     assert "another F1" in line
 
 
-def test_a_profile_of_other_networks(refused, world, broken_zoo: Path, tmp_path: Path) -> None:
+def test_a_profile_of_other_networks(
+    refused: Command, world: World, broken_zoo: Path, tmp_path: Path
+) -> None:
     path = broken_zoo / "profile-gap8.json"
     document = json.loads(path.read_text())
     document["networks"]["M1.0"]["sha256"] = "0" * 64
@@ -148,7 +162,7 @@ def test_a_profile_of_other_networks(refused, world, broken_zoo: Path, tmp_path:
     assert "of another M1.0" in refused("compare", *arguments, "--no-timing")
 
 
-def test_traces_that_are_missing_or_damaged(refused, world, tmp_path: Path) -> None:
+def test_traces_that_are_missing_or_damaged(refused: Command, world: World, tmp_path: Path) -> None:
     arguments = ["--zoo", world.zoo, "--no-timing", "--out", tmp_path / "report"]
     assert "no trace" in refused("compare", *arguments, "--traces", tmp_path)
     (tmp_path / "val.npz").write_bytes((world.traces / "val.npz").read_bytes()[:2000])
@@ -156,13 +170,17 @@ def test_traces_that_are_missing_or_damaged(refused, world, tmp_path: Path) -> N
     assert "no trace" in refused("trace", "info", tmp_path / "x.npz")
 
 
-def test_a_trace_of_several_splits_needs_a_name(refused, world, tmp_path: Path) -> None:
+def test_a_trace_of_several_splits_needs_a_name(
+    refused: Command, world: World, tmp_path: Path
+) -> None:
     folders = [world.flights / "known", world.flights / "unseen"]
     arguments = ["make", *folders, "--zoo", world.zoo, "--out", tmp_path / "t.npz"]
     assert "several splits" in refused("trace", *arguments)
 
 
-def test_baselines_that_are_missing_or_damaged(refused, world, tmp_path: Path) -> None:
+def test_baselines_that_are_missing_or_damaged(
+    refused: Command, world: World, tmp_path: Path
+) -> None:
     path = tmp_path / "baseline.json"
     arguments = ["gate", path, "--zoo", world.zoo, "--trace", world.traces / "known.npz"]
     assert "gearshift gate --write" in refused(*arguments)
@@ -173,7 +191,7 @@ def test_baselines_that_are_missing_or_damaged(refused, world, tmp_path: Path) -
     assert "--tolerance" in refused(*arguments, "--tolerance=-1")
 
 
-def test_a_report_that_cannot_be_written(refused, world, tmp_path: Path) -> None:
+def test_a_report_that_cannot_be_written(refused: Command, world: World, tmp_path: Path) -> None:
     place = tmp_path / "file"
     place.write_text("")
     arguments = ["--zoo", world.zoo, "--traces", world.traces, "--no-timing", "--resamples", "5"]

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from gearshift.runtime.recordings.recording import RecordingReader
 
+from .conftest import World
 
-def test_compare_prints_tables_and_writes_a_report(world, tmp_path, capsys) -> None:
+
+@pytest.mark.slow
+def test_compare_prints_tables_and_writes_a_report(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     places = ("--zoo", str(world.zoo), "--traces", str(world.traces))
     assert world.run("compare", *places, "--no-timing", "--out", str(tmp_path / "r")) == 0
     printed = capsys.readouterr().out
@@ -25,7 +32,7 @@ def test_compare_prints_tables_and_writes_a_report(world, tmp_path, capsys) -> N
 
 
 def test_the_gate_passes_on_what_it_wrote_and_fails_when_it_got_worse(
-    world, tmp_path, capsys
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     baseline = tmp_path / "baseline.json"
     where = [str(baseline), "--zoo", str(world.zoo), "--trace", str(world.traces / "known.npz")]
@@ -46,7 +53,7 @@ def test_the_gate_passes_on_what_it_wrote_and_fails_when_it_got_worse(
     assert "| known/D9 op | missing |" in capsys.readouterr().out
 
 
-def test_replay_of_a_constant_policy_is_the_network_alone(world, tmp_path) -> None:
+def test_replay_of_a_constant_policy_is_the_network_alone(world: World, tmp_path: Path) -> None:
     report, frames = tmp_path / "r.json", tmp_path / "r.csv"
     arguments = ["replay", str(world.flights / "known"), "--ensemble", "D1", "--zoo"]
     arguments += [str(world.zoo), "--policy", "always-large"]
@@ -62,7 +69,9 @@ def test_replay_of_a_constant_policy_is_the_network_alone(world, tmp_path) -> No
     assert document["summary"]["error"]["sum"]["low"] < document["summary"]["error"]["sum"]["high"]
 
 
-def test_replay_agrees_with_the_sweep(world, tmp_path, capsys) -> None:
+def test_replay_agrees_with_the_sweep(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     baseline = tmp_path / "baseline.json"
     trace = str(world.traces / "unseen.npz")
     assert (
@@ -81,7 +90,7 @@ def test_replay_agrees_with_the_sweep(world, tmp_path, capsys) -> None:
             assert summary["shares"]["large"] == pytest.approx(case["share_large"], abs=1e-4)
 
 
-def test_presence_is_scored_where_the_auxiliary_network_ran(world, tmp_path) -> None:
+def test_presence_is_scored_where_the_auxiliary_network_ran(world: World, tmp_path: Path) -> None:
     counts = {}
     for policy in ("op", "aux-sm"):
         report = tmp_path / f"{policy}.json"
@@ -93,7 +102,7 @@ def test_presence_is_scored_where_the_auxiliary_network_ran(world, tmp_path) -> 
     assert counts == {"op": (0, 0), "aux-sm": (6, 114)}
 
 
-def test_the_oracle_replays_and_beats_both_networks(world, tmp_path) -> None:
+def test_the_oracle_replays_and_beats_both_networks(world: World, tmp_path: Path) -> None:
     errors = {}
     for policy in ("oracle", "always-small", "always-large"):
         report = tmp_path / f"{policy}.json"
@@ -105,7 +114,7 @@ def test_the_oracle_replays_and_beats_both_networks(world, tmp_path) -> None:
 
 
 def test_on_the_real_clock_a_slow_network_misses_frames_and_is_late(
-    world, tmp_path, capsys
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results = {}
     profile = json.loads((world.zoo / "profile-gap8.json").read_text())
@@ -126,7 +135,7 @@ def test_on_the_real_clock_a_slow_network_misses_frames_and_is_late(
     assert "modelled" in results["always-large"]["latency_source"]
 
 
-def test_a_replay_can_be_recorded_with_its_decisions(world, tmp_path) -> None:
+def test_a_replay_can_be_recorded_with_its_decisions(world: World, tmp_path: Path) -> None:
     source, out = world.flights / "known" / "1.mcap", tmp_path / "out.mcap"
     arguments = ["--ensemble", "D1", "--policy", "op", "--threshold", "0.5", "--zoo"]
     assert world.run("replay", str(source), *arguments, str(world.zoo), "--record", str(out)) == 0
@@ -139,7 +148,9 @@ def test_a_replay_can_be_recorded_with_its_decisions(world, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("policy", ["op", "aux-hlc", "anchor", "hold", "op-ahead"])
-def test_recorded_decisions_are_recomputed_exactly(world, tmp_path, capsys, policy: str) -> None:
+def test_recorded_decisions_are_recomputed_exactly(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str], policy: str
+) -> None:
     source, out = world.flights / "known" / "1.mcap", tmp_path / "out.mcap"
     chosen = ["--ensemble", "D1", "--policy", policy, "--zoo", str(world.zoo)]
     level = ["--threshold", {"hold": "1.5", "op-ahead": "0.7"}.get(policy, "equal-latency")]
@@ -167,7 +178,7 @@ def test_recorded_decisions_are_recomputed_exactly(world, tmp_path, capsys, poli
     ],
 )
 def test_deciding_again_refuses_what_it_would_leave_undone(
-    world, capsys, options: list[str], message: str
+    world: World, capsys: pytest.CaptureFixture[str], options: list[str], message: str
 ) -> None:
     with pytest.raises(SystemExit) as stopped:
         world.run("replay", str(world.flights / "known"), *options)
@@ -175,7 +186,9 @@ def test_deciding_again_refuses_what_it_would_leave_undone(
     assert message in capsys.readouterr().err
 
 
-def test_trace_make_and_info(world, tmp_path, capsys) -> None:
+def test_trace_make_and_info(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "traces" / "t.npz"
     arguments = ["make", str(world.flights / "known"), "--zoo", str(world.zoo), "--out", str(out)]
     assert world.run("trace", *arguments) == 0
@@ -186,7 +199,9 @@ def test_trace_make_and_info(world, tmp_path, capsys) -> None:
     assert "false present" in printed
 
 
-def test_without_ground_truth_there_is_latency_only(world, record, capsys, tmp_path) -> None:
+def test_without_ground_truth_there_is_latency_only(
+    world: World, record: Callable[..., None], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     silent = tmp_path / "silent.mcap"
     record(silent, 3, "", truth=False)
     arguments = ["--ensemble", "D1", "--policy", "op", "--threshold", "1", "--zoo", str(world.zoo)]
@@ -197,7 +212,8 @@ def test_without_ground_truth_there_is_latency_only(world, record, capsys, tmp_p
     assert "p99" in printed
 
 
-def test_controls_stand_beside_every_claim(world, tmp_path) -> None:
+@pytest.mark.slow
+def test_controls_stand_beside_every_claim(world: World, tmp_path: Path) -> None:
     places = ("--zoo", str(world.zoo), "--traces", str(world.traces))
     options = ("--no-timing", "--resamples", "50", "--splits", "unseen", "--out", str(tmp_path))
     assert world.run("compare", *places, *options) == 0

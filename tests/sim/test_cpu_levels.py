@@ -32,6 +32,7 @@ os._exit(code)  # tearing down threads crashes qemu's user mode
 """
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(QEMU is None, reason="needs qemu-x86_64 (Debian: qemu-user)"),
     pytest.mark.skipif(platform.machine() != "x86_64", reason="needs an x86-64 Python"),
 ]
@@ -54,7 +55,17 @@ def short_flight(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _fly_on(processor: str, kernels: str, flight: Path, out: Path) -> None:
     assert QEMU is not None
-    command = [QEMU, "-cpu", processor, sys.executable, "-c", REPLAY, kernels, flight, out]
+    command = [
+        QEMU,
+        "-cpu",
+        processor,
+        sys.executable,
+        "-c",
+        REPLAY,
+        kernels,
+        str(flight),
+        str(out),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
 

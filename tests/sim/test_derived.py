@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,9 +13,11 @@ from gearshift.sim.figures import derived
 from gearshift.sim.figures import rebuild as figures
 from gearshift.sim.figures.rebuild import rebuild
 
+from .conftest import World
+
 
 @pytest.fixture
-def checkout(world, tmp_path: Path) -> Path:
+def checkout(world: World, tmp_path: Path) -> Path:
     """A checkout with networks, a profile and a README, but nothing that derives from them."""
     root = tmp_path / "checkout"
     shutil.copytree(world.zoo, root / "models" / "zoo")
@@ -25,7 +28,10 @@ def checkout(world, tmp_path: Path) -> Path:
     return root
 
 
-def test_everything_is_rebuilt_once_and_then_current(world, checkout, monkeypatch) -> None:
+@pytest.mark.slow
+def test_everything_is_rebuilt_once_and_then_current(
+    world: World, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     without_timing(monkeypatch)
     said: list[str] = []
     written = rebuild(checkout, world.flights, said.append)
@@ -63,10 +69,10 @@ def test_everything_is_rebuilt_once_and_then_current(world, checkout, monkeypatc
         rebuild(checkout, None, said.append)
 
 
-def without_timing(monkeypatch) -> None:
+def without_timing(monkeypatch: pytest.MonkeyPatch) -> None:
     from gearshift.sim.compare import main_job
 
-    def quick(**options):
+    def quick(**options: Any) -> Any:
         return main_job.compare(**options, timing=False, resamples=20)
 
     monkeypatch.setattr(figures, "compare", quick)

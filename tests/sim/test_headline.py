@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 
 from gearshift.sim.compare.headline import (
     PAPER,
@@ -20,7 +21,7 @@ LATENCY = np.array([12.0, 8.0, 6.0, 2.0])
 ERROR = np.array([1.0, 0.94, 1.02, 1.4])
 
 
-def line(latency, error) -> Line:
+def line(latency: ArrayLike, error: ArrayLike) -> Line:
     return Line(np.tile(latency, (3, 1)).astype(float), np.tile(error, (3, 1)).astype(float))
 
 

@@ -253,8 +253,9 @@ def test_real_networks_fly_over_real_frames(tmp_path: Path) -> None:
     recording = tmp_path / "real.mcap"
     assert main(["recordings", "convert", frames, str(recording), "--rate", "30"]) == 0
     rows = tmp_path / "rows.csv"
-    arguments = ("--policy", "op", "--threshold", "0.3", "--csv", str(rows))
-    document = replay(tmp_path, recording, *arguments)
+    document = replay(
+        tmp_path, recording, "--policy", "op", "--threshold", "0.3", "--csv", str(rows)
+    )
     assert document["summary"]["scored"] == 0
     images = [entry.frame.image for entry in RecordingReader(recording)]
     assert len(images) == document["summary"]["frames"] == 23

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,17 +11,20 @@ from hypothesis import strategies as st
 
 from gearshift.runtime.decide.calibration import Calibration
 from gearshift.runtime.decide.policies import ALWAYS_LARGE, ANCHOR, OP
+from gearshift.runtime.decide.policy import Policy, PolicyOptions
 from gearshift.runtime.decide.policy_registry import find_policy
 from gearshift.runtime.ensembles.ensemble import Ensemble
 from gearshift.runtime.errors import ConfigurationError, TraceError
 from gearshift.runtime.scheduling.scheduler import Scheduler
 from gearshift.runtime.scoring.counted_frames import absolute_error, angular_mask, scored_frames
-from gearshift.runtime.types import EstimateFlag, Frame, NetworkRole
+from gearshift.runtime.types import EstimateFlag, FloatArray, Frame, Image, NetworkRole
 from gearshift.sim.calibrate.fitting import calibrate, error_deviation, head_cell_gain
 from gearshift.sim.traces.oracle import ORACLE, bind_oracle, true_gain
 from gearshift.sim.traces.run_cost import combination
 from gearshift.sim.traces.trace import Trace
 from gearshift.sim.traces.trace_sweep import NO_FRAME, sweep_trace, threshold_grid
+
+from .conftest import TraceFactory
 
 MEMBERS = {NetworkRole.SMALL: "F2", NetworkRole.LARGE: "M1.0", NetworkRole.AUX: "aux"}
 POLICIES = (
@@ -43,14 +48,17 @@ class TraceEngine:
         self.network = replace(trace.networks[name].network, height=1, width=4)
         self.outputs = trace.outputs[name]
 
-    def run(self, image):
-        return self.outputs[int(image.view(np.uint32)[0, 0])]
+    def run(self, image: Image) -> FloatArray:
+        output: FloatArray = self.outputs[int(image.view(np.uint32)[0, 0])]
+        return output
 
     def close(self) -> None:
         pass
 
 
-def fly(trace: Trace, policy, calibration: Calibration, threshold: float, filter_name: str):
+def fly(
+    trace: Trace, policy: Policy, calibration: Calibration, threshold: float, filter_name: str
+) -> Iterator[tuple[Any, ...]]:
     """The scheduler, frame by frame: (error, scored, combinations, large, lost) per flight."""
     engines = [TraceEngine(trace, MEMBERS[role]) for role in MEMBERS]
     ensemble = Ensemble("trace", engines[0], engines[1], engines[2], calibration)
@@ -90,7 +98,14 @@ def fly(trace: Trace, policy, calibration: Calibration, threshold: float, filter
     failing=st.booleans(),
 )
 def test_a_sweep_counts_what_the_scheduler_does(
-    trace_factory, name, *, seed, lengths, level, filter_name, failing
+    trace_factory: TraceFactory,
+    name: str,
+    *,
+    seed: int,
+    lengths: list[int],
+    level: float,
+    filter_name: str,
+    failing: bool,
 ) -> None:
     policy = ORACLE if name == "oracle" else find_policy(name)
     trace = cut_flights(trace_factory(seed=seed, flights=len(lengths), frames=14), lengths)
@@ -106,7 +121,9 @@ def test_a_sweep_counts_what_the_scheduler_does(
         if name != "oracle":
             trace = replace(trace, outputs=outputs)
     grid = threshold_grid(trace, MEMBERS, policy, calibration, count=10)
-    thresholds = np.unique(np.float32([-np.inf, grid[int(level * (len(grid) - 1))], np.inf]))
+    thresholds = np.unique(
+        np.array([-np.inf, grid[int(level * (len(grid) - 1))], np.inf], np.float32)
+    )
     result = sweep_trace(trace, MEMBERS, policy, calibration, thresholds, filter_name=filter_name)
     for k, threshold in enumerate(thresholds):
         flown = fly(trace, policy, calibration, float(threshold), filter_name)
@@ -135,7 +152,7 @@ def cut_flights(trace: Trace, lengths: list[int]) -> Trace:
     )
 
 
-def test_thresholds_spread_the_runs_of_large(trace_factory) -> None:
+def test_thresholds_spread_the_runs_of_large(trace_factory: TraceFactory) -> None:
     trace = trace_factory(flights=20, frames=40)
     calibration = Calibration.from_components(trace.components)
     for policy in (OP, ANCHOR):
@@ -150,7 +167,7 @@ def test_thresholds_spread_the_runs_of_large(trace_factory) -> None:
     assert len(threshold_grid(trace, MEMBERS, ALWAYS_LARGE, calibration)) == 1
 
 
-def test_the_oracle_is_a_bound(trace_factory) -> None:
+def test_the_oracle_is_a_bound(trace_factory: TraceFactory) -> None:
     trace = trace_factory(flights=20, frames=40)
     calibration = Calibration.from_components(trace.components)
     result = sweep_trace(trace, MEMBERS, ORACLE, calibration, np.array([-np.inf, 0.0, np.inf]))
@@ -158,10 +175,10 @@ def test_the_oracle_is_a_bound(trace_factory) -> None:
     assert best < min(small, large)
     assert ORACLE.signal is not None
     with pytest.raises(ConfigurationError, match="ground truth"):
-        ORACLE.signal(calibration, None)
+        ORACLE.signal(calibration, PolicyOptions())
 
 
-def test_a_missing_network_is_named(trace_factory) -> None:
+def test_a_missing_network_is_named(trace_factory: TraceFactory) -> None:
     trace = trace_factory()
     calibration = Calibration.from_components(trace.components)
     unknown = {NetworkRole.SMALL: "F9", NetworkRole.LARGE: "M1.0"}
@@ -172,7 +189,7 @@ def test_a_missing_network_is_named(trace_factory) -> None:
         sweep_trace(trace, members, find_policy("aux-sm"), calibration, np.zeros(1))
 
 
-def test_deviations_are_those_of_the_errors(trace_factory) -> None:
+def test_deviations_are_those_of_the_errors(trace_factory: TraceFactory) -> None:
     trace = trace_factory(empty=False)
     trace = replace(trace, truth=np.zeros_like(trace.truth))
     outputs = {n: o.copy() for n, o in trace.outputs.items()}
@@ -181,7 +198,9 @@ def test_deviations_are_those_of_the_errors(trace_factory) -> None:
     np.testing.assert_allclose(error_deviation(trace, "F2"), [0.1, 0.2, 0.3, 0.4], rtol=1e-5)
 
 
-def test_head_cells_that_differ_are_told_apart_and_rare_ones_shrunk(trace_factory) -> None:
+def test_head_cells_that_differ_are_told_apart_and_rare_ones_shrunk(
+    trace_factory: TraceFactory,
+) -> None:
     trace = trace_factory(flights=60, frames=20, empty=False)
     scores = trace.outputs["aux"].copy()
     rng = np.random.default_rng(0)
@@ -206,7 +225,8 @@ def test_head_cells_that_differ_are_told_apart_and_rare_ones_shrunk(trace_factor
     assert table[40] == pytest.approx(table[41])
 
 
-def test_calibration_never_makes_the_filter_worse_than_none(trace_factory) -> None:
+@pytest.mark.slow
+def test_calibration_never_makes_the_filter_worse_than_none(trace_factory: TraceFactory) -> None:
     trace = trace_factory(flights=16, frames=24)
     calibration = calibrate(trace, MEMBERS)
     at = np.array([np.inf], dtype=np.float32)

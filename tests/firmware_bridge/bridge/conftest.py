@@ -34,10 +34,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "target" in metafunc.fixturenames:
         real = metafunc.config.getoption("--board")
         boards = [*EmulatedPort, *([real] if real is not None else [])]
-        metafunc.parametrize("target", boards, indirect=True, scope="session", ids=str)
+        metafunc.parametrize("target", boards, indirect=True, scope="module", ids=str)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def target(
     request: pytest.FixtureRequest, networks: tuple[IntegerNetwork, ...]
 ) -> Iterator[Target]:
@@ -58,5 +58,5 @@ def board(target: Target) -> Iterator[Board]:
 def posix(networks: tuple[IntegerNetwork, ...]) -> Iterator[Target]:
     """A host-built board of the test's own, to be treated badly."""
     require(EmulatedPort.POSIX)
-    with open_target("posix?timeout=2", networks) as target:
+    with open_target("posix?timeout=5", networks) as target:
         yield target

@@ -40,6 +40,8 @@ from gearshift.runtime.recordings.recording import RecordingReader
 from gearshift.runtime.scheduling.scheduler import Scheduler
 from gearshift.runtime.types import EstimateFlag, Frame, Image, NetworkRole, Reason
 
+from ...waiting import PATIENCE_S
+
 FRAME_NS = 33_333_333
 FLIGHT = Path(__file__).parents[3] / "sim" / "data" / "recordings" / "known-05001.mcap"
 HEIGHT, WIDTH = 96, 160
@@ -172,6 +174,7 @@ def test_the_threshold_moves(target: Target, board: Board) -> None:
     assert again.threshold == loop.threshold == float("-inf")
 
 
+@pytest.mark.slow
 def test_the_boards_own_camera(networks: tuple[IntegerNetwork, ...]) -> None:
     """The board decides, the host hears of it: every frame of the camera, in turn."""
     images = [random_image(seed) for seed in range(5)]
@@ -215,7 +218,7 @@ def test_a_silent_line_is_no_board() -> None:
 
 def test_a_board_that_stands_still_costs_its_time_out_then_nothing(posix: Target) -> None:
     """Stopped, the process keeps its pty open: silence, not an error."""
-    address = replace(posix.address, timeout_s=0.3)
+    address = replace(posix.address, timeout_s=1.0)
     assert posix.emulator is not None
     with Board(address, posix.open_port) as board:
         image = random_image(0)
@@ -230,7 +233,7 @@ def test_a_board_that_stands_still_costs_its_time_out_then_nothing(posix: Target
             assert not board.connected
         finally:
             os.kill(posix.emulator.pid, signal.SIGCONT)
-        assert board.wait(10)
+        assert board.wait(PATIENCE_S)
         assert np.array_equal(board.infer(0, image).outputs, expected)
         assert board.counts.losses == 1
 
@@ -286,7 +289,7 @@ def test_two_hosts_take_turns_and_notice(posix: Target) -> None:
                 assert np.array_equal(second.infer(0, image).outputs, expected)
             with pytest.raises(LinkError):
                 first.infer(0, image)
-            assert first.wait(10)
+            assert first.wait(PATIENCE_S)
             assert np.array_equal(first.infer(0, image).outputs, expected)
 
 
@@ -377,7 +380,7 @@ def test_another_hosts_configuration_does_not_stay(posix: Target) -> None:
                 assert second.process(image, 1, 0).estimate.values.tobytes() == theirs
             with pytest.raises(LinkError):
                 first.process(image, 2, 1)
-            assert first.wait(10)
+            assert first.wait(PATIENCE_S)
             assert first.process(image, 3, 2).estimate.values.tobytes() == ours
 
 
@@ -397,7 +400,10 @@ def test_the_loop_over_a_real_flight_is_the_schedulers_to_the_bit(
     chosen = set()
     for entry in islice(RecordingReader(FLIGHT), 0, 30):
         there, here = loop.process(entry.frame), scheduler.process(entry.frame)
-        assert np.float32(there.values).tobytes() == np.float32(here.values).tobytes()
+        assert (
+            np.array(there.values, np.float32).tobytes()
+            == np.array(here.values, np.float32).tobytes()
+        )
         for name in ("sequence", "answered", "networks", "signal", "threshold", "reason", "flags"):
             assert getattr(there, name) == getattr(here, name), name
         assert there.index == here.index

@@ -53,6 +53,7 @@ def test_ping_and_info(posix: Target, capsys: Capture) -> None:
     assert info["info"]["count_kind"] == "none"
 
 
+@pytest.mark.slow
 def test_soak_says_passed_and_its_exit_code_too(capsys: Capture) -> None:
     arguments = ["board", "soak", "posix?timeout=2", "--network", "F2", "--frames", "60"]
     assert main([*arguments, "--faults", "0.1"]) == 0
@@ -63,6 +64,7 @@ def test_soak_says_passed_and_its_exit_code_too(capsys: Capture) -> None:
     assert report["lost"] == 0
 
 
+@pytest.mark.slow
 def test_bench_prints_a_ratio(capsys: Capture) -> None:
     arguments = ["board", "bench", "posix?timeout=5", "--network", "aux", "--frames", "8"]
     code = main([*arguments, "--baud", "3000000", "--json"])
@@ -110,6 +112,7 @@ def test_a_profile_of_the_boards_own_time(posix: Target, tmp_path: Path) -> None
     assert all(entry.runs == 5 for entry in profile.networks.values())
 
 
+@pytest.mark.slow
 def test_instructions_are_deterministic_and_no_profile(tmp_path: Path) -> None:
     """Two boards, two runs: the same to the instruction, for networks and policies."""
     if missing_tools(EmulatedPort.RV32):

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ from gearshift.runtime.recordings.recording import RecordingReader
 from gearshift.runtime.scheduling.scheduler import Scheduler
 from gearshift.runtime.types import EstimateFlag, Frame, NetworkRole, Reason
 
+from ...waiting import PATIENCE_S
+
 RECORDINGS = Path(__file__).parents[3] / "sim" / "data" / "recordings"
 FRAMES = {EmulatedPort.POSIX: 60, EmulatedPort.RV32: 20}
 
@@ -38,7 +41,7 @@ def test_conformance(target: Target, check: EngineCheck) -> None:
     """On one board that stays, as a real one does."""
     address = f"{target.address.url}?baud={target.address.baud}&timeout=5"
     for name in ("F2", "aux"):
-        check(lambda name=name: load_engine(name, engine=f"board:{address}"))
+        check(partial(load_engine, name, engine=f"board:{address}"))
 
 
 @pytest.mark.parametrize("port", EmulatedPort)
@@ -114,7 +117,7 @@ def test_it_comes_back_under_another_name(posix: Target, tmp_path: Path) -> None
     with Emulator(EmulatedPort.POSIX, bundle) as again:
         link.unlink()
         link.symlink_to(again.url)
-        assert engine.wait(10)
+        assert engine.wait(PATIENCE_S)
         assert engine.run(noise(1)).tobytes() == expected
         engine.close()
 
@@ -133,7 +136,7 @@ def test_a_board_that_comes_back_with_other_networks_is_refused(
     with Emulator(EmulatedPort.POSIX, pack_bundle(integer_networks(["aux"])).image) as other:
         link.unlink()
         link.symlink_to(other.url)
-        assert engine.wait(10)
+        assert engine.wait(PATIENCE_S)
         with pytest.raises(EngineError, match="no longer has F2"):
             engine.run(noise(0))
         engine.close()
@@ -142,8 +145,9 @@ def test_a_board_that_comes_back_with_other_networks_is_refused(
 def test_link_time_and_compute_time_are_told_apart(posix: Target) -> None:
     engine = load_engine("F1", engine=f"board:{posix.address.url}")
     assert isinstance(engine, BoardEngine)
-    assert engine.last is None
+    before = engine.last
     engine.run(noise(0))
+    assert before is None
     assert engine.last is not None
     assert 0 < engine.last.compute_s <= engine.last.round_trip_s
     engine.close()

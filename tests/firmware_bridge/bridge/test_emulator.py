@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -25,6 +24,8 @@ from gearshift.firmware_bridge.measuring.board_target import open_target
 from gearshift.runtime.engines.integer_network import IntegerNetwork
 from gearshift.runtime.errors import ConfigurationError, LinkError
 
+from ...waiting import wait_until
+
 FUZZ = ("frames", "network_image", "configuration")
 
 
@@ -42,6 +43,7 @@ def compiler() -> None:
         pytest.skip(f"needs {', '.join(missing_tools(EmulatedPort.POSIX))}")
 
 
+@pytest.mark.slow
 def test_a_build_is_made_once_per_version_of_the_sources(
     compiler: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -59,6 +61,7 @@ def test_a_build_is_made_once_per_version_of_the_sources(
     assert not list(cache.rglob(".build-*"))
 
 
+@pytest.mark.slow
 def test_a_build_that_fails_says_where(
     compiler: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,22 +120,16 @@ def test_no_board_outlives_whoever_started_it(
         assert Path(url).exists()
         starter.kill()
         starter.wait()
-        _wait_until_gone(int(pid))
+        wait_until(lambda: is_gone(int(pid)), f"process {pid} is still there")
 
 
-def _wait_until_gone(pid: int) -> None:
+def is_gone(pid: int) -> bool:
     """A process that nobody waits for may stay as a zombie."""
-    path = Path(f"/proc/{pid}/stat")
-    for _ in range(3000):
-        try:
-            state = path.read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            return
-        if state == "Z":
-            return
-        os.sched_yield()
-        subprocess.run(["sleep", "0.01"], check=True)
-    raise AssertionError(f"process {pid} is still there")
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return True
+    return stat.rpartition(")")[2].split()[0] == "Z"
 
 
 def test_emulation_options_are_for_emulated_boards() -> None:
@@ -152,6 +149,7 @@ def test_camera_frames_are_of_one_size() -> None:
         camera_file([], 1000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", FUZZ)
 def test_the_kept_corpus_runs_clean(compiler: None, what: str, tmp_path: Path) -> None:
     """What the fuzzers found worth keeping, under sanitizers, without a fuzzer."""

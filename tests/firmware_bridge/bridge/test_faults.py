@@ -18,6 +18,9 @@ from gearshift.firmware_bridge.measuring.soak import SoakReport, soak
 from gearshift.runtime.engines.integer_network import IntegerNetwork
 from gearshift.runtime.errors import ConfigurationError
 
+pytestmark = pytest.mark.slow
+
+
 SANITIZED_BUILDS = {"address and undefined-behaviour checks": Build.SANITIZED, "plain": Build.POSIX}
 FRAMES = {"posix": 300, "rv32": 40}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import struct
 from collections.abc import Callable, Iterator
 
@@ -27,7 +26,8 @@ from gearshift.firmware_bridge.line.ports import Port
 from gearshift.firmware_bridge.line.wire import ANSWER, Message, Parser, to_line
 from gearshift.firmware_bridge.measuring.board_target import Target
 
-PATIENCE_S = 10.0
+from ...waiting import PATIENCE_S
+
 QUIET_S = 0.3
 
 
@@ -42,10 +42,12 @@ class Line:
         self.came: list[Message] = []
         self.info: BoardInfo
 
-    def put(self, type_: int, payload: bytes = b"", ahead: int = 1, **changes: int) -> Message:
+    def put(
+        self, type_: int, payload: bytes = b"", ahead: int = 1, session: int | None = None
+    ) -> Message:
         self.sequence = (self.sequence + ahead) & 0xFFFF
-        message = Message(type_, self.sequence, self.session, payload)
-        message = dataclasses.replace(message, **changes)
+        session = self.session if session is None else session
+        message = Message(type_, self.sequence, session, payload)
         self.port.write(b"\0" + to_line(message))
         return message
 

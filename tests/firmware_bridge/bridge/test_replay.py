@@ -12,6 +12,9 @@ import pytest
 from gearshift.firmware_bridge.emulation.emulator import EmulatedPort, missing_tools
 from gearshift.runtime.cli import main
 
+pytestmark = pytest.mark.slow
+
+
 FLIGHT = Path(__file__).parents[3] / "sim" / "data" / "recordings" / "known-05000.mcap"
 TIMED = {"publish_time_ns", "latency_ms"}
 

@@ -121,8 +121,7 @@ class Firmware:
     def to_line(self, message: Message) -> bytes:
         """Without the delimiter in front."""
         length = len(message.payload)
-        frame = ctypes.create_string_buffer(length + 14)
-        frame[10 : 10 + length] = message.payload
+        frame = ctypes.create_string_buffer(bytes(10) + message.payload, length + 14)
         header = Header(message.type, message.status, message.sequence, message.session)
         closed = self._library.gs_frame_close(frame, ctypes.byref(header), ctypes.c_uint16(length))
         line = ctypes.create_string_buffer(closed + closed // 254 + 3)

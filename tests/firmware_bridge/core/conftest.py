@@ -29,6 +29,8 @@ from gearshift.runtime.engines.integer_network import (
 from gearshift.runtime.scheduling.scripted import scripted_network
 from gearshift.runtime.types import Component, FloatArray, HeadGrid, Image
 
+from ...conftest import SharedFolder
+
 FIRMWARE = Path(__file__).parents[3] / "firmware_bridge" / "firmware"
 DRIVER = Path(__file__).with_name("driver.c")
 SOURCES = (
@@ -310,9 +312,13 @@ def build_core() -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def core(tmp_path_factory: pytest.TempPathFactory) -> Core:
+def core(shared_folder: SharedFolder) -> Core:
     """The core of this checkout."""
     given = os.environ.get(LIBRARY_VARIABLE)
     if given:
         return Core(Path(given))
-    return Core(_build_core(tmp_path_factory.mktemp("core") / "libgearshift.so"))
+
+    def make(folder: Path) -> None:
+        _build_core(folder / "libgearshift.so")
+
+    return Core(shared_folder("core", make) / "libgearshift.so")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import struct
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,7 @@ def test_damage_is_refused_by_both(core: Any, data: Any) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @settings(max_examples=500)
 @given(data=st.data())
 def test_hostile_configurations_do_no_harm(core: Any, data: Any) -> None:
@@ -219,7 +221,7 @@ def test_what_a_board_cannot_do_is_one_clear_line() -> None:
     wide = dataclasses.replace(
         calibration, parameters={"smooth.alpha_large": tuple(np.ones(4 * 300).tolist())}
     )
-    for message, make in (
+    refused: tuple[tuple[str, Callable[[], object]], ...] = (
         (
             "mine is not known to a board",
             lambda: configure_board(calibration, mine, BoardNetworks(0, 1)),
@@ -235,7 +237,8 @@ def test_what_a_board_cannot_do_is_one_clear_line() -> None:
         ("unknown filter 'kalman'", lambda: plain(filter_name="kalman")),
         ("a board takes 4096", lambda: plain(calibration=wide, filter_name="smooth")),
         ("passed before it starts", lambda: plain(deadline_ns=-1)),
-    ):
+    )
+    for message, make in refused:
         with pytest.raises(ConfigurationError, match=message) as error:
             make()
         assert "\n" not in str(error.value)

@@ -8,6 +8,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
 HERE = Path(__file__).parent
 PRODUCTS4 = HERE.parents[2] / "firmware_bridge" / "firmware" / "ports" / "gap8" / "products4.h"
 TESTS = (

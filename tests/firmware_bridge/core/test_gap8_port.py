@@ -35,6 +35,7 @@ def make(target: str, build: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @needs_cross_compiler
 def test_it_compiles_and_its_memory_is_reported(tmp_path: Path) -> None:
     report = make("size", tmp_path)

@@ -129,6 +129,7 @@ def test_truncated_images_are_refused(core: Any, integer_networks: Any, data: An
             read(short, "image")
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(data=st.data())
 def test_hostile_images_do_no_harm(core: Any, integer_networks: Any, data: Any) -> None:

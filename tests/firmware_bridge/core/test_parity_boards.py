@@ -222,7 +222,9 @@ def test_the_adaptive_loop(
             (ours.values, theirs.values),
             (ours.standard_deviation, theirs.deviation),
         ):
-            assert np.array_equal(np.float32(mine), np.float32(board), equal_nan=True)
+            assert np.array_equal(
+                np.array(mine, np.float32), np.array(board, np.float32), equal_nan=True
+            )
         for role, output in scheduler.outputs.items():
             assert output.tobytes() == theirs.outputs[ROLES.index(role)].tobytes()
     if find_policy(policy).signal is not None:

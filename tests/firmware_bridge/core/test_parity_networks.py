@@ -66,6 +66,7 @@ def test_real_networks(core: Any, folder: Path) -> None:
         check_equal(core, network, any_image(network, seed), cores=seed + 1)
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(data=st.data(), seed=st.integers(0, 99), cores=st.integers(1, 9))
 def test_random_networks(

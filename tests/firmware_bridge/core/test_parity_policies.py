@@ -190,11 +190,10 @@ def fly_python(case: Case) -> list[Any]:
         role: frozenset(np.flatnonzero(case.failing[i]).tolist()) for i, role in enumerate(ROLES)
     }
     ensemble = case.script.ensemble(failing, case.calibration)
-    slow = {
-        str(role): Slow(ensemble.engine(role), clock, case.durations[i])
-        for i, role in enumerate(ROLES)
-    }
-    ensemble = dataclasses.replace(ensemble, **slow)
+    small, large, aux = (
+        Slow(ensemble.engine(role), clock, case.durations[i]) for i, role in enumerate(ROLES)
+    )
+    ensemble = dataclasses.replace(ensemble, small=small, large=large, aux=aux)
     scheduler = Scheduler(
         ensemble,
         find_policy(case.policy),
@@ -227,6 +226,7 @@ def fly_core(core: Any, case: Case) -> NDArray[Any]:
         deadline_ns=case.deadline_ns,
     )
     outputs = case.script.outputs
+    results: NDArray[Any]
     status, results = core.fly(
         configuration.pack(),
         case.script.times,
@@ -270,6 +270,7 @@ def check_same(core: Any, case: Case) -> None:
         assert theirs["presence"] == pytest.approx(presence, abs=1e-6, nan_ok=True), where
 
 
+@pytest.mark.slow
 @settings(max_examples=FLIGHTS)
 @given(case=cases())
 def test_every_choice_and_every_value(core: Any, case: Case) -> None:

@@ -6,6 +6,7 @@ import ctypes
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -33,14 +34,16 @@ def pointer(values: FloatArray) -> Any:
     return values.ctypes.data_as(FLOATS)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(values=scores)
 def test_exponentials(core: Any, values: FloatArray) -> None:
     function = core.function("gs_exponential", FLOAT, FLOAT, FLOAT)
     found = [function(value, values.max()) for value in values.tolist()]
-    assert np.float32(found).tobytes() == exponentials(values).tobytes()
+    assert np.array(found, np.float32).tobytes() == exponentials(values).tobytes()
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(values=scores)
 def test_softmax(core: Any, values: FloatArray) -> None:
@@ -59,12 +62,13 @@ def test_uniform_numbers(core: Any, seed: int, index: int) -> None:
     assert np.float32(function(seed, index)) == counter_uniform(seed, index)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(angle=st.one_of(angles, st.sampled_from((np.pi, -np.pi, -0.0, 1e-40, 9.42477))))
 def test_wrapping(core: Any, angle: float) -> None:
     function = core.function("gs_wrap_angle", FLOAT, FLOAT)
-    value = np.float32(angle)
-    assert np.float32(function(value)).tobytes() == np.float32(wrap_angle(value)).tobytes()
+    value = np.array([angle], np.float32)
+    assert np.float32(function(value[0])).tobytes() == wrap_angle(value).tobytes()
 
 
 @settings(max_examples=300)

@@ -23,6 +23,7 @@ def restored() -> Iterator[None]:
     gc.unfreeze()
 
 
+@pytest.mark.slow
 def test_bench_pipeline() -> None:
     bench = bench_pipeline("D1", 100.0, 100)
     # How many frames a busy machine loses is no matter of the code.
@@ -41,6 +42,7 @@ def test_bench_pipeline() -> None:
     assert f"ratio to bare  {bench.ratio:.3f}" in text
 
 
+@pytest.mark.slow
 def test_bench_memory(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "pipeline", "--memory", "--frames", "400", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)

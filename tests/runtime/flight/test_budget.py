@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,7 +68,7 @@ def share(estimates: list[Estimate]) -> float:
     return float(np.mean([NetworkRole.LARGE in e.networks for e in estimates]))
 
 
-DISTRIBUTIONS = {
+DISTRIBUTIONS: dict[str, Callable[[np.random.Generator, int], Any]] = {
     "normal": lambda g, n: g.normal(0, 1, n),
     "heavy tails": lambda g, n: g.standard_cauchy(n).clip(-1e4, 1e4),
     "exponential": lambda g, n: g.exponential(3, n),
@@ -79,6 +81,7 @@ DISTRIBUTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 @settings(max_examples=12)
 @given(
@@ -250,6 +253,7 @@ def test_it_is_deterministic(signals: list[float], target: float) -> None:
     assert runs[0] == runs[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget_ms", [0.3, 0.5, 0.8])
 def test_the_mean_latency_is_held(budget_ms: float) -> None:
     signals = np.random.default_rng(1).normal(0, 1, 6000).tolist()

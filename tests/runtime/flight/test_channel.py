@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from gearshift.runtime.flight.report_queue import Channel, ChannelClosedError
 
+from ...waiting import PATIENCE_S
+
 STEPS = st.lists(
     st.one_of(st.tuples(st.just("put"), st.integers()), st.tuples(st.just("take"), st.just(0)))
 )
@@ -45,7 +47,7 @@ def test_a_batch_wakes_the_consumer() -> None:
     for item in range(3):
         assert consumer.is_alive()
         channel.put(item)
-    consumer.join(10)
+    consumer.join(PATIENCE_S)
     assert got == [[0, 1, 2]]
 
 
@@ -76,7 +78,7 @@ def test_a_lossless_channel_passes_everything_on_in_order() -> None:
     for item in range(5000):
         assert channel.put(item) == 0
     channel.close()
-    consumer.join(10)
+    consumer.join(PATIENCE_S)
     assert got == list(range(5000))
 
 
@@ -89,5 +91,5 @@ def test_closing_frees_a_producer_that_waits() -> None:
         producer.start()
     assert channel.close(discard=True) == 1
     for producer in producers:
-        producer.join(10)
+        producer.join(PATIENCE_S)
     assert dropped == [1, 1, 1]

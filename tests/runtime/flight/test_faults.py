@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +19,12 @@ from gearshift.runtime.scheduling.scripted import Script
 from gearshift.runtime.sinks.sink import FlightInfo, FlightState, Report
 from gearshift.runtime.types import EstimateFlag, Frame, NetworkRole, Reason
 
+from ...waiting import PATIENCE_S, wait_until
 from .conftest import (
     FRAMES,
     LIMITS,
+    LIVE_FRAMES,
     MS,
-    PATIENCE_S,
     FaultyCamera,
     FaultySink,
     MakeRig,
@@ -78,7 +81,8 @@ def test_both_networks_fail_and_nothing_old_passes_as_fresh(
     rig.until_tracking()
     rig.small.mode, rig.large.mode = "raise", "nan"
     lost = rig.until(lambda r: rig.flight.state is FlightState.LOST)
-    assert "lost: no valid estimate for 250 ms" in caplog.messages
+    said = f"lost: no valid estimate for {LIMITS.max_estimate_age_ns // MS} ms"
+    wait_until(lambda: said in caplog.messages)
     position = rig.reports.index(lost)
     rig.until(lambda r: r.estimate is not None, after=position)
     for report in rig.reports[position:]:
@@ -109,7 +113,7 @@ def test_a_network_that_never_returns_is_left_behind_and_taken_back(
     rig.until_tracking()
     with no_errors_logged(caplog):
         rig.large.mode = "stall"
-        assert rig.large.inside.wait(10)
+        assert rig.large.inside.wait(PATIENCE_S)
         # It is still inside, and yet the other one answers.
         report = rig.until(
             lambda r: r.estimate is not None and r.estimate.answered is NetworkRole.SMALL
@@ -118,7 +122,7 @@ def test_a_network_that_never_returns_is_left_behind_and_taken_back(
         assert report.state is FlightState.TRACKING
         assert report.estimate is not None
         assert report.estimate.flags & EstimateFlag.DEGRADED
-        assert rig.flight.counts.stalls == 1
+        assert rig.flight.counts.stalls >= 1
         assert rig.flight.healthy
         before = len(rig.reports)
         rig.large.mode = "good"
@@ -140,12 +144,12 @@ def test_a_network_is_left_behind_while_the_other_thread_reads(make_rig: MakeRig
         rig.large.released.clear()
         rig.large.inside.clear()
         rig.large.mode = "stall"
-        assert rig.large.inside.wait(10)
+        assert rig.large.inside.wait(PATIENCE_S)
         rig.until(lambda r: r.estimate is not None and r.estimate.answered is NetworkRole.SMALL)
         rig.large.mode = "good"
         rig.large.released.set()
         rig.until(lambda r: r.estimate is not None and r.estimate.answered is NetworkRole.LARGE)
-    assert rig.flight.counts.stalls == 2
+    assert rig.flight.counts.stalls >= 2
     captured = [r.frame.capture_time_ns for r in rig.reports if r.frame is not None]
     assert captured == sorted(set(captured))
     assert rig.flight.stop()
@@ -183,7 +187,7 @@ def test_an_estimate_that_took_too_long_does_not_pass_as_fresh(make_rig: MakeRig
     assert stale.age_ns is not None
     assert stale.age_ns > LIMITS.max_estimate_age_ns
     rig.until_tracking()
-    assert rig.flight.counts.stale == 1
+    assert rig.flight.counts.stale >= 1
 
 
 def test_a_held_value_grows_old(make_rig: MakeRig) -> None:
@@ -200,25 +204,31 @@ def test_a_held_value_grows_old(make_rig: MakeRig) -> None:
 @pytest.mark.parametrize("fault", ["freezes", "repeats", "stands still"])
 def test_a_camera_that_stops_giving_new_frames(make_rig: MakeRig, fault: str) -> None:
     rig = make_rig()
-    seen = rig.until_tracking().frame
-    assert seen is not None
+    rig.until_tracking()
+    given: list[Frame] = []
 
     def freeze(frame: Frame) -> Frame | None:
         if fault == "freezes":
             time.sleep(0.01)
             return None
         if fault == "repeats":
-            return seen
+            # What it gave last: an older one would be garbage, whose time went back.
+            given.append(frame)
+            return given[0]
         return dataclasses.replace(frame, image=last_image)
 
     last_image = scripted_like(rig.camera)
     rig.camera.fault = freeze
-    lost = rig.until_lost()
-    position = rig.reports.index(lost)
-    rig.until(lambda r: True)
-    assert all(r.estimate is None for r in rig.reports[position:])
+    rig.until_lost()
+    rig.until_lost()  # said again, half a second later: nothing that came before can be new now
+    position = len(rig.reports)
     if fault != "freezes":
-        assert rig.flight.capture.counts.repeated > 0
+        repeated = rig.flight.capture.counts.repeated
+        wait_until(lambda: rig.flight.capture.counts.repeated > repeated + 3)
+    rig.until_lost()
+    assert all(r.state is FlightState.LOST for r in rig.reports[position:])
+    # At most the run that was under way comes out, late.
+    assert sum(r.estimate is not None for r in rig.reports[position:]) <= 1
     rig.camera.fault = lambda frame: frame
     rig.until_tracking()
 
@@ -243,9 +253,11 @@ def test_a_camera_that_disconnects_and_comes_back(
     rig.camera.fault, rig.camera.can_open = gone, False
     with caplog.at_level(logging.WARNING):
         rig.until_lost()
-        assert rig.flight.capture.away
+        away = rig.flight.capture.away
+        assert away
         rig.camera.fault, rig.camera.can_open = (lambda frame: frame), True
         rig.until_tracking()
+        wait_until(lambda: "the source works again" in caplog.messages)
     assert not rig.flight.capture.away
     assert rig.flight.capture.counts.outages == 1
     # Told once when it went and once when it was back, however often it was tried.
@@ -256,7 +268,7 @@ def test_a_camera_that_disconnects_and_comes_back(
 def test_a_driver_that_raises_anything(make_rig: MakeRig) -> None:
     rig = make_rig()
     rig.until_tracking()
-    calls = []
+    calls: list[Frame] = []
 
     def broken(frame: Frame) -> Frame:
         if len(calls) < 3:
@@ -269,7 +281,7 @@ def test_a_driver_that_raises_anything(make_rig: MakeRig) -> None:
     assert rig.flight.capture.counts.outages >= 1
 
 
-GARBAGE = {
+GARBAGE: dict[str, Any] = {
     "another size": np.zeros((9, 8), dtype=np.uint8),
     "floats": np.zeros((8, 8), dtype=np.float64),
     "colour": np.zeros((8, 8, 3), dtype=np.uint8),
@@ -379,7 +391,7 @@ def test_the_newest_frame_wins_while_a_network_is_slow(make_rig: MakeRig) -> Non
 
 
 def test_nobody_in_view_by_the_policys_own_network(make_rig: MakeRig) -> None:
-    script = Script.random(2000)
+    script = Script.random(LIVE_FRAMES)
     away = script.aux.copy()
     away[:] = 0
     away[:, -1] = 9
@@ -391,7 +403,7 @@ def test_nobody_in_view_by_the_policys_own_network(make_rig: MakeRig) -> None:
 
 
 def test_nobody_in_view_by_a_look_now_and_then(make_rig: MakeRig) -> None:
-    script = Script.random(2000)
+    script = Script.random(LIVE_FRAMES)
     aux = script.aux.copy()
     aux[:] = 0
     aux[100:, -1] = 9
@@ -436,7 +448,7 @@ def test_a_sink_that_blocks_delays_nobody_and_loses_the_oldest(make_rig: MakeRig
     bad = FaultySink()
     bad.mode = "block"
     rig = make_rig(sinks=(bad,))
-    assert bad.inside.wait(10)
+    assert bad.inside.wait(PATIENCE_S)
     rig.until(lambda r: rig.flight.outboxes[1].counts.dropped > 0)
     assert rig.flight.outboxes[0].counts.dropped == 0
     assert all(map(is_fresh, rig.reports))
@@ -521,18 +533,19 @@ def test_the_wall_clock_does_not_matter(make_rig: MakeRig, monkeypatch: pytest.M
 
 
 def test_every_thread_ends(make_rig: MakeRig) -> None:
+    before = threading.enumerate()
     rig = make_rig(sinks=(FaultySink(),))
     rig.until_tracking()
     assert rig.flight.stop()
     assert rig.camera.closed >= 1
     count = len(rig.reports)
-    time.sleep(0.05)
+    assert not [t for t in threading.enumerate() if t not in before]
     assert len(rig.reports) == count
 
 
 def test_a_recording_that_waits_is_flown_whole(make_rig: MakeRig) -> None:
     rig = make_rig(camera=FaultyCamera(live=False, frames=500))
-    assert rig.flight.wait(20)
+    assert rig.flight.wait(PATIENCE_S)
     assert rig.flight.stop()
     sequences = [r.frame.sequence for r in rig.reports if r.frame is not None]
     assert sequences == list(range(500))
@@ -584,7 +597,7 @@ def test_a_recording_that_fails_ends_the_flight_with_its_error(make_rig: MakeRig
 
     camera.fault = damaged
     rig = make_rig(camera=camera)
-    assert rig.flight.wait(20)
+    assert rig.flight.wait(PATIENCE_S)
     assert isinstance(rig.flight.error, SourceError)
     assert rig.flight.counts.estimates == 10
 

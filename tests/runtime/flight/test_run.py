@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,10 +20,11 @@ import pytest
 from gearshift.runtime.cli import main
 from gearshift.runtime.recordings.recording import RecordingReader
 
+from ...waiting import PATIENCE_S, wait_until
+
 RECORDINGS = Path(__file__).parents[3] / "sim" / "data" / "recordings"
 FLOWN = RECORDINGS / "val-05000.mcap"
 FRAMES = 250
-PATIENCE_S = 60
 HEAVY = (
     *("torch", "cv2", "matplotlib", "pandas", "scipy", "rich", "onnx", "h5py", "moderngl"),
     *("tqdm", "rosbags", "pymavlink", "serial", "rerun", "ai_edge_litert", "http.server"),
@@ -103,12 +103,14 @@ def test_a_signal_ends_the_flight_and_leaves_the_recording_whole(
     flight: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     with flying(command(flight, *LOOP)) as process:
-        assert first_line(process)["state"] == "tracking"
+        read = 1
+        while first_line(process)["state"] != "tracking":
+            read += 1
         process.send_signal(number)
         out, err = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0, err.decode()
     assert b"Traceback" not in err
-    published = 1 + len(out.splitlines())
+    published = read + len(out.splitlines())
     (recorded,) = (tmp_path / "recorded").glob("*.mcap")
     entries = list(RecordingReader(recorded))  # raises for a truncated one
     assert len(entries) == published
@@ -120,9 +122,11 @@ def test_a_flight_whose_sink_does_not_open_can_be_called_off(flight: Path, tmp_p
     os.mkfifo(pipe)  # opening it waits for a reader, who never comes
     words = command(flight, *LOOP, f"sinks=[{{kind='jsonl', path='{pipe}'}}]")
     with flying(words) as process:
-        while not list(tmp_path.glob("recorded/*.mcap")):  # the other sink is open
-            assert process.poll() is None
-            time.sleep(0.01)
+        # The other sink is open.
+        wait_until(
+            lambda: bool(list(tmp_path.glob("recorded/*.mcap"))) or process.poll() is not None
+        )
+        assert process.poll() is None
         process.terminate()
         _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
@@ -161,13 +165,11 @@ def test_nobody_reads_the_estimates(flight: Path, tmp_path: Path) -> None:
     with flying(command(flight, *LOOP, "source.rate_hz=400")) as process:
         first_line(process)
         recorded = tmp_path / "recorded"
-        deadline = time.monotonic() + PATIENCE_S
         # 64 kB of estimates fill the pipe after about 120; the recording grows beyond that.
-        while time.monotonic() < deadline:
-            sizes = [p.stat().st_size for p in recorded.glob("*.mcap")]
-            if sizes and sizes[0] > 600 * 10_000:
-                break
-            time.sleep(0.05)
+        wait_until(
+            lambda: any(p.stat().st_size > 600 * 10_000 for p in recorded.glob("*.mcap")),
+            "the recording does not grow",
+        )
         process.terminate()
         assert process.wait(PATIENCE_S) == 0
         assert process.stderr is not None

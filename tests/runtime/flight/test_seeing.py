@@ -206,6 +206,7 @@ def test_the_doctor_finds_nothing_wrong(
     assert main(["config", "check", str(flight), *options, "--set", "limits.rate_hz=1e6"]) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "subject", "said"),
     [

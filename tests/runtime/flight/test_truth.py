@@ -21,7 +21,8 @@ from gearshift.runtime.types import POSE_COMPONENTS, EstimateFlag, NetworkRole, 
 from gearshift.sim.replay.recorded_flight import read_flights
 from gearshift.sim.replay.redecide import decide_again
 
-from .conftest import FRAMES, LIMITS, MS, FaultyCamera, FaultyEngine, ListSink, Rig, faulty
+from ...waiting import PATIENCE_S
+from .conftest import LIMITS, LIVE_FRAMES, MS, FaultyCamera, FaultyEngine, ListSink, Rig, faulty
 
 RECORD = EnsembleRecord(
     "script",
@@ -30,10 +31,11 @@ RECORD = EnsembleRecord(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["op", "anchor", "aux-sm"])
 def test_a_flight_full_of_faults_is_decided_again_exactly(tmp_path: Path, name: str) -> None:
     settings = SchedulerSettings(policy=name, threshold=0.5, deadline_ms=20.0)
-    ensemble = faulty(Script.random(FRAMES, seed=3).ensemble())
+    ensemble = faulty(Script.random(LIVE_FRAMES, seed=3).ensemble())
     scheduler = settings.scheduler(
         guarded(ensemble), find_policy(name), deadline=DeadlineMonitor(20 * MS)
     )
@@ -66,14 +68,14 @@ def test_a_flight_full_of_faults_is_decided_again_exactly(tmp_path: Path, name: 
             for mode in ("raise", "nan", "slow"):
                 engine.mode = mode
                 before = len(rig.reports)
-                rig.until(lambda r, before=before: len(rig.reports) > before + 15)
+                rig.until_reported(before + 16)
             engine.mode = "good"
         small.mode = large.mode = "nan"
         rig.until(lambda r: r.estimate is not None and r.estimate.reason is Reason.BOTH_FAILED)
         small.mode = large.mode = "good"
         rig.until_tracking()
         large.mode = "stall"
-        assert large.inside.wait(20)
+        assert large.inside.wait(PATIENCE_S)
         rig.until_tracking()
         large.mode = "good"
         large.released.set()

@@ -49,7 +49,7 @@ class Line:
         before = -1
         while before != len(self._data):
             before = len(self._data)
-            self._stopping.wait(0.06)
+            self._stopping.wait(0.2)
         data = bytes(self._data)
         del self._data[: len(data)]
         return data

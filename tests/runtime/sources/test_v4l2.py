@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from gearshift.runtime.sources.source_conformance import (
 from gearshift.runtime.sources.source_registry import find_source
 from gearshift.runtime.sources.v4l2 import V4l2Source
 
+from ...waiting import wait_until
 from .mjpeg_server import Behaviour, mjpeg_camera
 
 cv2 = pytest.importorskip("cv2")
@@ -72,8 +72,7 @@ def test_the_newest_frame_wins(url: str, behaviour: Behaviour) -> None:
     try:
         (first,) = read_frames(source, 1)
         already = behaviour.sent
-        while behaviour.sent < already + 30:
-            time.sleep(0.01)
+        wait_until(lambda: behaviour.sent >= already + 30)
         (second,) = read_frames(source, 1)
     finally:
         source.close()
