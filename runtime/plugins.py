@@ -15,6 +15,7 @@ from importlib.metadata import entry_points
 from typing import NoReturn
 
 from gearshift.runtime.errors import ConfigurationError, MissingExtraError, named
+from gearshift.runtime.installation import install_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class PluginTable:
             raise error
         raise MissingExtraError(
             f"{self.kind} {name!r} needs the package {error.name!r}: "
-            f"pip install 'gearshift[{self.extras[name]}]'"
+            + install_line(self.extras[name])
         ) from error
 
 
