@@ -11,10 +11,11 @@ from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
-from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent
-ROOT_PAGES = {name: name for name in ("CHANGELOG.md", "CONTRIBUTING.md")} | {"README.md": "index.md"}
+ROOT_PAGES = {name: name for name in ("CHANGELOG.md", "CONTRIBUTING.md")} | {
+    "README.md": "index.md"
+}
 """Of the repository's root -> of the site."""
 _LINK = re.compile(r"(\]\()(?P<target>[^)#\s]+)(?=[)#])")
 
@@ -32,6 +33,6 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+def on_page_markdown(markdown: str, **_: object) -> str:
     """Moves links between root and docs/; called by MkDocs."""
     return _LINK.sub(lambda link: link[1] + moved(link["target"]), markdown)
