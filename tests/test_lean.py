@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -291,6 +292,19 @@ def test_what_is_not_installed_is_named_with_its_extra(
     assert package in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_pip_takes_the_line_for_an_extra(lean: Path) -> None:
+    pip, *words = shlex.split(install_line_of(lean, "board"))
+    assert pip == "pip"
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", *words, "--dry-run", "--no-deps", "--ignore-installed"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Would install gearshift-" in done.stdout
 
 
 def test_replaying_without_its_extra_is_one_line(lean: Path, tmp_path: Path) -> None:
