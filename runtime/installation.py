@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.metadata import Distribution, distributions
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -23,12 +23,9 @@ def install_line(*extras: str) -> str:
     `pip install 'gearshift[camera]'`.
     Without any extra it is the line that installs the copy itself.
     """
-    try:
-        found = distribution(NAME)
-    except PackageNotFoundError:
-        # Imported from a folder that pip does not know, such as an unpacked wheel.
-        return requirement_line(None, extras)
-    return requirement_line(direct_url(found), extras)
+    # In a clone's root its egg-info, where pip records nothing, stands before what is installed.
+    records = (direct_url(found) for found in distributions(name=NAME))
+    return requirement_line(next((record for record in records if record), None), extras)
 
 
 def direct_url(installed: Distribution) -> dict[str, Any] | None:

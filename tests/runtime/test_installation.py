@@ -34,12 +34,12 @@ def site_with(folder: Path, record: str | None) -> Path:
     return folder
 
 
-def line_of(site: Path, *extras: str) -> str:
+def line_of(site: Path, *extras: str, folder: Path | None = None) -> str:
     """What a Python says that finds gearshift in this site alone (-S: not in its own)."""
     done = subprocess.run(
         [sys.executable, "-S", "-c", ASK.format(extras)],
         env={"PYTHONPATH": str(site)},
-        cwd=site,
+        cwd=folder or site,
         capture_output=True,
         text=True,
         check=True,
@@ -88,6 +88,16 @@ def test_the_line_fits_the_way_it_was_installed(
 @pytest.mark.parametrize("record", ["", "{", "[]", "{}", '{"url": 3}', '{"url": null}'])
 def test_a_record_that_cannot_be_read_says_nothing(tmp_path: Path, record: str) -> None:
     assert line_of(site_with(tmp_path, record), "board") == "pip install 'gearshift[board]'"
+
+
+def test_a_folder_that_was_built_in_hides_nothing(tmp_path: Path) -> None:
+    """Python looks into the current folder first: in a clone it finds the egg-info of a build."""
+    site = site_with(tmp_path, json.dumps({"url": WHEEL, "archive_info": {}}))
+    clone = tmp_path / "clone"
+    (clone / "gearshift.egg-info").mkdir(parents=True)
+    information = "Metadata-Version: 2.1\nName: gearshift\nVersion: 0.2.0\n"
+    (clone / "gearshift.egg-info" / "PKG-INFO").write_text(information)
+    assert line_of(site, "camera", folder=clone) == f"pip install 'gearshift[camera] @ {WHEEL}'"
 
 
 def test_several_extras_and_none(tmp_path: Path) -> None:
