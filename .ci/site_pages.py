@@ -17,13 +17,15 @@ ROOT_PAGES = {name: name for name in ("CHANGELOG.md", "CONTRIBUTING.md")} | {
     "README.md": "index.md"
 }
 """Of the repository's root -> of the site."""
+FOLDERS = {"examples": "reference.md"}
+"""A folder is no page: the one that names its files."""
 _LINK = re.compile(r"(\]\()(?P<target>[^)#\s]+)(?=[)#])")
 
 
 def moved(target: str) -> str:
     """The target of a link on the site, for one of the repository; others stay as they are."""
     target = target.removeprefix("docs/").removeprefix("../")
-    return ROOT_PAGES.get(target, target)
+    return (ROOT_PAGES | FOLDERS).get(target.rstrip("/"), target)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
