@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -125,6 +126,13 @@ def test_every_make_target_exists(document: Path) -> None:
         word for targets in TARGET.findall(document.read_text()) for word in targets.split() if word
     }
     assert {word.strip("`") for word in said} - known == set()
+
+
+def test_every_extra_is_explained() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    table = (ROOT / "docs" / "installing.md").read_text()
+    explained = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert sorted(explained) == sorted(project["optional-dependencies"])
 
 
 def test_every_source_that_a_source_names_exists() -> None:
