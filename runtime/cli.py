@@ -15,6 +15,7 @@ from importlib.metadata import entry_points, version
 from typing import Protocol, cast
 
 from gearshift.runtime.errors import GearshiftError, MissingExtraError
+from gearshift.runtime.installation import install_line
 
 COMMAND_GROUP = "gearshift.commands"
 EXIT_ERROR = 1
@@ -93,6 +94,5 @@ def _run_with_extra(run: Callable[[argparse.Namespace], int], options: argparse.
         if options.extra is None or (error.name or "").split(".")[0] == "gearshift":
             raise
         raise MissingExtraError(
-            f"'{options.command}' needs the package {error.name!r}: "
-            f"pip install 'gearshift[{options.extra}]'"
+            f"'{options.command}' needs the package {error.name!r}: {install_line(options.extra)}"
         ) from error

@@ -15,6 +15,7 @@ from importlib.metadata import entry_points
 from typing import NoReturn
 
 from gearshift.runtime.errors import ConfigurationError, MissingExtraError, named
+from gearshift.runtime.installation import install_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def raise_missing_extra(needs_it: str, extra: str, error: ModuleNotFoundError) -
     if (error.name or "").split(".")[0] == "gearshift":
         raise error
     raise MissingExtraError(
-        f"{needs_it} needs the package {error.name!r}: pip install 'gearshift[{extra}]'"
+        f"{needs_it} needs the package {error.name!r}: {install_line(extra)}"
     ) from error
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from gearshift.runtime import cli
 from gearshift.runtime.errors import ConfigurationError
+from gearshift.runtime.installation import install_line
 
 HEAVY = ("numpy", "onnxruntime", "torch", "matplotlib", "rich", "cv2", "moderngl", "mcap", "google")
 
@@ -91,7 +92,7 @@ class _Command:
         (
             ModuleNotFoundError("no", name="rich.table"),
             1,
-            "gearshift: 'demo' needs the package 'rich.table': pip install 'gearshift[replay]'\n",
+            f"gearshift: 'demo' needs the package 'rich.table': {install_line('replay')}\n",
         ),
         (KeyboardInterrupt(), 130, "gearshift: interrupted\n"),
     ],

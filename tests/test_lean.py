@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -123,6 +124,12 @@ def run(python: Path, folder: Path, code: str, *words: str) -> subprocess.Comple
         timeout=300,
         check=False,
     )
+
+
+def install_line_of(python: Path, extra: str) -> str:
+    """What installs an extra beside the wheel that this environment was made from."""
+    (record,) = (python.parent.parent / "lib").glob("python*/site-packages/*/direct_url.json")
+    return f"pip install 'gearshift[{extra}] @ {json.loads(record.read_text())['url']}'"
 
 
 @pytest.fixture
@@ -284,10 +291,23 @@ def test_what_is_not_installed_is_named_with_its_extra(
     package, extra = missing
     assert done.returncode == 1
     assert done.stdout == ""
-    assert f"pip install 'gearshift[{extra}]'" in done.stderr
+    assert install_line_of(lean, extra) in done.stderr
     assert package in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_pip_takes_the_line_for_an_extra(lean: Path) -> None:
+    pip, *words = shlex.split(install_line_of(lean, "board"))
+    assert pip == "pip"
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", *words, "--dry-run", "--no-deps", "--ignore-installed"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Would install gearshift-" in done.stdout
 
 
 def test_replaying_without_its_extra_is_one_line(lean: Path, tmp_path: Path) -> None:
@@ -295,5 +315,5 @@ def test_replaying_without_its_extra_is_one_line(lean: Path, tmp_path: Path) -> 
     assert done.returncode == 1
     assert (
         done.stderr
-        == "gearshift: 'replay' needs the package 'rich': pip install 'gearshift[replay]'\n"
+        == f"gearshift: 'replay' needs the package 'rich': {install_line_of(lean, 'replay')}\n"
     )

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 from gearshift.firmware_bridge.line.ports import Port, SerialPort, TcpPort
 from gearshift.runtime.errors import ConfigurationError, LinkError, MissingExtraError
+from gearshift.runtime.installation import install_line
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ def list_devices() -> Iterable[SerialDevice]:
         from serial.tools.list_ports import comports
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            "finding a board needs pyserial: pip install 'gearshift[board]'"
+            f"finding a board needs pyserial: {install_line('board')}"
         ) from error
     devices: Iterable[SerialDevice] = comports()
     return devices

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from gearshift.runtime.errors import ConfigurationError, LinkError, MissingExtraError
+from gearshift.runtime.installation import install_line
 
 AIDECK_PORT: Final = 5000
 _CHUNK: Final = 65_536
@@ -47,7 +48,7 @@ class SerialPort:
             import serial
         except ModuleNotFoundError as error:
             raise MissingExtraError(
-                f"the serial line {url} needs pyserial: pip install 'gearshift[board]'"
+                f"the serial line {url} needs pyserial: {install_line('board')}"
             ) from error
         self._url = url
         self._timeout_s = 0.0

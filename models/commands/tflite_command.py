@@ -35,12 +35,13 @@ def register(formats: Parsers) -> None:
 def _export(args: argparse.Namespace) -> int:
     from gearshift.runtime.engines.network import read_manifest, zoo_folder
     from gearshift.runtime.errors import MissingExtraError
+    from gearshift.runtime.installation import install_line
 
     try:
         from gearshift.models.zoo_making.tflite_export import export_tflite, load_splits
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            f"writing TFLite needs the package {error.name!r}: pip install 'gearshift[tflite]'"
+            f"writing TFLite needs the package {error.name!r}: {install_line('tflite')}"
         ) from error
     zoo = args.zoo or zoo_folder()
     flights = load_splits(args.data) if args.data is not None else {}

@@ -24,6 +24,7 @@ from gearshift.runtime.errors import (
     NetworkError,
     one_line,
 )
+from gearshift.runtime.installation import install_line
 from gearshift.runtime.types import FloatArray, Image
 
 RUNTIMES = {
@@ -104,7 +105,7 @@ def _interpreter_type(runtime: str | None) -> Any:
             return importlib.import_module(module).Interpreter
     raise MissingExtraError(
         f"engine {LITERT} needs the package {runtime or next(iter(RUNTIMES))}: "
-        + (f"pip install {runtime}" if runtime else f"pip install 'gearshift[{LITERT}]'")
+        + (f"pip install {runtime}" if runtime else install_line(LITERT))
     )
 
 

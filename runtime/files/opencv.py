@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.runtime.errors import FrameError, MissingExtraError
+from gearshift.runtime.installation import install_line
 from gearshift.runtime.types import Image
 
 _SILENT = 0
@@ -23,7 +24,7 @@ def load_opencv() -> Any:
         import cv2
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            "cameras, video and images need OpenCV: pip install 'gearshift[camera]'"
+            f"cameras, video and images need OpenCV: {install_line('camera')}"
         ) from error
     cv2.setNumThreads(1)
     # OpenCV 5 moved it.

@@ -25,6 +25,7 @@ from gearshift.runtime.ensembles.ensemble_records import (
 from gearshift.runtime.ensembles.profile import read_profile
 from gearshift.runtime.errors import ConfigurationError, MissingExtraError, NetworkError
 from gearshift.runtime.files.whole_file import make_folder
+from gearshift.runtime.installation import install_line
 from gearshift.runtime.types import NetworkRole
 from gearshift.sim.calibrate.ensemble_calibration import calibrate_ensembles
 from gearshift.sim.compare.comparison_tables import (
@@ -156,7 +157,7 @@ def _write_tflite(zoo: Path, name: str, splits: Mapping[str, Dataset]) -> None:
         from gearshift.models.zoo_making.tflite_export import export_tflite
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            f"writing TFLite needs the package {error.name!r}: pip install 'gearshift[tflite]'"
+            f"writing TFLite needs the package {error.name!r}: {install_line('tflite')}"
         ) from error
     export_tflite(name, zoo, splits)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import sys
 from dataclasses import replace
@@ -35,6 +36,7 @@ from gearshift.runtime.errors import (
     MissingExtraError,
     NetworkError,
 )
+from gearshift.runtime.installation import install_line
 from gearshift.runtime.scheduling.scripted import scripted_network
 from gearshift.runtime.types import Component
 
@@ -272,7 +274,7 @@ def test_without_its_packages_the_command_says_what_to_install(
         if name.rpartition(".")[2] in ("tflite_export", "tflite_writer"):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'gearshift\[tflite\]'"):
+    with pytest.raises(MissingExtraError, match=re.escape(install_line("tflite"))):
         run("F1", "--zoo", str(tmp_path))
 
 

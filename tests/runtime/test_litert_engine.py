@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import json
+import re
 import shutil
 import tracemalloc
 import weakref
@@ -33,6 +34,7 @@ from gearshift.runtime.errors import (
     MissingExtraError,
     NetworkError,
 )
+from gearshift.runtime.installation import install_line
 from gearshift.runtime.recordings.recording import RecordingReader
 from gearshift.runtime.scheduling.scripted import scripted_network
 from gearshift.runtime.types import POSE_COMPONENTS
@@ -194,7 +196,7 @@ def test_a_runtime_that_is_not_installed_is_named() -> None:
 
 def test_without_any_runtime_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gearshift.runtime.engines.litert_engine.find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'gearshift\[litert\]'"):
+    with pytest.raises(MissingExtraError, match=re.escape(install_line("litert"))):
         load_engine("F2", engine="litert")
 
 

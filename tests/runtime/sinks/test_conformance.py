@@ -134,7 +134,7 @@ def sink(
 ) -> SinkUnderTest:
     name: str = request.param
     if name == "rerun" and find_spec("rerun") is None:
-        pytest.skip("rerun-sdk is not installed (pip install 'gearshift[viewer]')")
+        pytest.skip("rerun-sdk is not installed (the extra viewer)")
     port = listener.getsockname()[1]
     plugin = find_sink(name)
     if name == "jsonl":

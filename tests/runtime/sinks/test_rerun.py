@@ -15,7 +15,7 @@ from gearshift.runtime.sinks.sink_conformance import INFO, report
 
 @pytest.mark.skipif(
     find_spec("rerun") is None,
-    reason="rerun-sdk is not installed (pip install 'gearshift[viewer]')",
+    reason="rerun-sdk is not installed (the extra viewer)",
 )
 def test_frames_poses_and_decisions_are_there(tmp_path: Path) -> None:
     path = tmp_path / "flight.rrd"

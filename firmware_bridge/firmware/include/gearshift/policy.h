@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* In the order of runtime/decide/registry.py's BUILT_IN. */
+/* In the order of runtime/decide/policy_registry.py's BUILT_IN. */
 typedef enum gs_policy_code {
     GS_POLICY_OP = 0,
     GS_POLICY_OP_AHEAD = 1,
