@@ -58,7 +58,24 @@ def _named(path: Path, modules: Mapping[str, Path]) -> set[str]:
             case ast.Constant(value=str(text)):
                 spelled.add(text.partition(":")[0])
     found = (_longest_module(text, modules) for text in spelled if _SPELLED.match(text))
-    return {name for name in found if name is not None}
+    named = {name for name in found if name is not None}
+    # The namespace itself is a module where it has a front door.
+    if NAMESPACE in modules and _opens_front_door(path, modules):
+        named.add(NAMESPACE)
+    return named
+
+
+def _opens_front_door(path: Path, modules: Mapping[str, Path]) -> bool:
+    """Whether a module imports the namespace's own names rather than its packages."""
+    packages = {name.split(".")[1] for name in modules if "." in name}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Import() if any(alias.name == NAMESPACE for alias in node.names):
+                return True
+            case ast.ImportFrom(level=0, module=origin) if origin == NAMESPACE:
+                if any(alias.name not in packages for alias in node.names):
+                    return True
+    return False
 
 
 def _longest_module(text: str, modules: Mapping[str, Path]) -> str | None:
@@ -66,9 +83,9 @@ def _longest_module(text: str, modules: Mapping[str, Path]) -> str | None:
     name = text.removesuffix(".")
     if not _SPELLED.fullmatch(name):
         return None
-    while name and name not in modules:
+    while name != NAMESPACE and name not in modules:
         name = name.rpartition(".")[0]
-    return name or None
+    return name if name != NAMESPACE else None
 
 
 def room(module: str, modules: Mapping[str, Path]) -> str:

@@ -319,7 +319,7 @@ def test_an_estimate_says_what_every_network_took_and_how_often_each_ran() -> No
     script, clock = Script.random(3), SteppedClock()
     took = {SMALL: 10, LARGE: 200, AUX: 3000}
     ensemble = timed(script, clock, lambda role, index: took[role])
-    scheduler = Scheduler(ensemble, policies.AUX_SM, -math.inf, clock=clock)  # type: ignore[arg-type]
+    scheduler = Scheduler(ensemble, policies.AUX_SM, -math.inf, clock=clock)
     for _ in range(2):  # a new flight counts from 0
         estimates = fly(scheduler, script)
         assert [e.index for e in estimates] == [0, 1, 2]
