@@ -49,7 +49,11 @@ def main(path, start_s=4.0):
                 report = flight.last
                 forward, left, yaw = steer(report)
                 if turns % 10 == 0:
-                    age = "" if report is None else f", {report.age_ns / 1e6:.1f} ms old"
+                    age = (
+                        ""
+                        if report is None or report.age_ns is None
+                        else f", {report.age_ns / 1e6:.1f} ms old"
+                    )
                     said = f"forward {forward:+.2f} m/s, left {left:+.2f} m/s, yaw {yaw:+.2f} rad/s"
                     print(f"{flight.state}{age}: {said}")
                 turns += 1

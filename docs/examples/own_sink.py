@@ -35,7 +35,7 @@ class Plan:
     def __init__(self, columns=51):
         self.columns = columns
         self.lines = []
-        self.states = Counter()
+        self.states: Counter[str] = Counter()
         self._next_ns = 0
 
     def open(self, info):

@@ -133,7 +133,7 @@ def test_pixels_are_sampled_at_their_centres(scale: float, axis: int) -> None:
     assert rectifier.missing == 0
     u = (np.arange(160) - TARGET.cx) * scale + cx
     v = (np.arange(96) - TARGET.cy) * scale + cy
-    assert abs(shift_on_ramps(rectifier, axis, (u, v)[axis])) < 0.06
+    assert abs(shift_on_ramps(rectifier, axis, (u, v)[axis].astype(np.float64))) < 0.06
 
 
 @pytest.mark.parametrize("axis", [0, 1], ids=["along", "down"])

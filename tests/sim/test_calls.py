@@ -19,9 +19,11 @@ from gearshift.runtime.errors import ConfigurationError, MissingExtraError, Trac
 from gearshift.sim.replay.recorded_flight import read_flights
 from gearshift.sim.replay.redecide import decide_again
 
+from .conftest import World
+
 
 @gearshift.policy(probe="small", uses_history=True)
-def moved(context, calibration):
+def moved(context: Any, calibration: Any) -> Any:
     """Small's output moved."""
     return gearshift.weighted_distance(context.probe, context.accepted, calibration)
 
@@ -33,12 +35,12 @@ def same(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
 
 
 @pytest.fixture
-def one(world) -> Path:
+def one(world: World) -> Path:
     path: Path = world.flights / "known" / "1.mcap"
     return path
 
 
-def test_a_replay_says_what_its_csv_says(world, one: Path, tmp_path: Path) -> None:
+def test_a_replay_says_what_its_csv_says(world: World, one: Path, tmp_path: Path) -> None:
     replayed = gearshift.replay(one, "D1", "op", 0.4, zoo=world.zoo)
     columns = replayed.columns()
     words = ["replay", one, "--ensemble=D1", "--policy=op", "--threshold=0.4", "--zoo", world.zoo]
@@ -54,7 +56,7 @@ def test_a_replay_says_what_its_csv_says(world, one: Path, tmp_path: Path) -> No
     same(replayed.to_pandas(), columns)
 
 
-def test_a_policy_of_ones_own_is_replayed_as_the_one_it_equals(world, one: Path) -> None:
+def test_a_policy_of_ones_own_is_replayed_as_the_one_it_equals(world: World, one: Path) -> None:
     ensemble = gearshift.load_ensemble("D1", world.zoo)
     mine = gearshift.replay([one], ensemble, moved, 0.4).columns()
     ours = gearshift.replay([one], ensemble, "op", 0.4).columns()
@@ -64,7 +66,9 @@ def test_a_policy_of_ones_own_is_replayed_as_the_one_it_equals(world, one: Path)
     ensemble.close()
 
 
-def test_a_replay_that_is_recorded_can_be_decided_again(world, one: Path, tmp_path: Path) -> None:
+def test_a_replay_that_is_recorded_can_be_decided_again(
+    world: World, one: Path, tmp_path: Path
+) -> None:
     target = tmp_path / "again.mcap"
     gearshift.replay(one, "D1", "op", 0.4, zoo=world.zoo, record=target)
     (flight,) = read_flights([target])
@@ -73,7 +77,7 @@ def test_a_replay_that_is_recorded_can_be_decided_again(world, one: Path, tmp_pa
         gearshift.replay(one, "D1", moved, 0.4, zoo=world.zoo, record=target)
 
 
-def test_a_scheduler_by_hand_decides_as_a_replay(world, one: Path) -> None:
+def test_a_scheduler_by_hand_decides_as_a_replay(world: World, one: Path) -> None:
     ensemble = gearshift.load_ensemble("D1", world.zoo)
     scheduler = gearshift.make_scheduler(ensemble, "op", "equal-error")
     columns = gearshift.replay(one, ensemble, "op", "equal-error").columns()
@@ -86,7 +90,7 @@ def test_a_scheduler_by_hand_decides_as_a_replay(world, one: Path) -> None:
     ensemble.close()
 
 
-def test_a_deadline_keeps_large_out(world, one: Path) -> None:
+def test_a_deadline_keeps_large_out(world: World, one: Path) -> None:
     ensemble = gearshift.load_ensemble("D1", world.zoo)
     entry = next(iter(gearshift.RecordingReader(one)))
     hasty = gearshift.make_scheduler(ensemble, "always-large", deadline_ms=0)
@@ -99,7 +103,7 @@ def test_options_that_choose_nothing_are_refused() -> None:
         PolicyOptions(max_gap_s=float("nan"))
 
 
-def test_a_sweep_of_ones_own_policy_is_that_of_the_one_it_equals(world) -> None:
+def test_a_sweep_of_ones_own_policy_is_that_of_the_one_it_equals(world: World) -> None:
     trace = gearshift.read_trace(world.traces / "known.npz")
     record, profile = read_ensemble("D1", world.zoo), read_profile(world.zoo / "profile-gap8.json")
     mine = gearshift.sweep(trace, moved, record, resamples=20)
@@ -117,22 +121,22 @@ def test_a_sweep_of_ones_own_policy_is_that_of_the_one_it_equals(world) -> None:
     assert single.columns()["threshold"].tolist() == pytest.approx([0.4])
 
 
-def test_a_sweep_agrees_with_a_replay(world) -> None:
+def test_a_sweep_agrees_with_a_replay(world: World) -> None:
     record = read_ensemble("D1", world.zoo)
     swept = gearshift.sweep(world.traces / "known.npz", "op", record, [0.4]).columns()
     replayed = gearshift.replay(world.flights / "known", "D1", "op", 0.4, zoo=world.zoo)
     assert replayed.summary(0).error["sum"].value == pytest.approx(swept["error"][0], rel=1e-5)
 
 
-def test_a_profile_of_other_files_is_refused(world) -> None:
+def test_a_profile_of_other_files_is_refused(world: World) -> None:
     record, profile = read_ensemble("D1", world.zoo), read_profile(world.zoo / "profile-gap8.json")
     swept = gearshift.sweep(world.traces / "known.npz", "op", record, [0.4])
-    swept.hashes["M1.0"] = "0" * 64  # type: ignore[index] -- as if another file had been traced
+    swept.hashes["M1.0"] = "0" * 64  # type: ignore[index]  # as if another file had been traced
     with pytest.raises(TraceError, match=r"of another M1\.0"):
         swept.columns(profile)
 
 
-def test_a_trace_has_a_row_per_frame(world) -> None:
+def test_a_trace_has_a_row_per_frame(world: World) -> None:
     trace = gearshift.read_trace(world.traces / "known.npz")
     columns = trace.columns()
     assert {len(column) for column in columns.values()} == {trace.frames}
@@ -149,7 +153,7 @@ def test_shipped_traces_have_names() -> None:
         gearshift.read_trace("test")
 
 
-def test_a_comparison_with_a_policy_of_ones_own(world) -> None:
+def test_a_comparison_with_a_policy_of_ones_own(world: World) -> None:
     compared = gearshift.compare(
         ["D1"],
         policies=[moved],
@@ -173,7 +177,7 @@ def test_a_comparison_with_a_policy_of_ones_own(world) -> None:
 
 
 def test_a_comparison_draws_and_names_what_was_brought(
-    world, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "mine.py").write_text(
         "import gearshift\n\n\n"
@@ -190,14 +194,16 @@ def test_a_comparison_draws_and_names_what_was_brought(
     assert (tmp_path / "report" / "plane.png").stat().st_size > 0
 
 
-def test_two_policies_of_one_name_are_told_apart_by_nobody(world) -> None:
+def test_two_policies_of_one_name_are_told_apart_by_nobody(world: World) -> None:
     with pytest.raises(ConfigurationError, match="two policies of the name 'op'"):
         gearshift.compare(["D1"], policies=["op"], zoo=world.zoo, traces=world.traces)
     with pytest.raises(ConfigurationError, match="two policies of the name 'moved'"):
         gearshift.compare(["D1"], policies=[moved, moved], zoo=world.zoo, traces=world.traces)
 
 
-def test_without_pandas_one_line_says_what_to_do(world, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pandas_one_line_says_what_to_do(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
     trace = gearshift.read_trace(world.traces / "known.npz")
     with pytest.raises(MissingExtraError, match="pip install pandas; columns"):

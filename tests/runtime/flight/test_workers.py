@@ -15,7 +15,8 @@ from gearshift.runtime.flight.guard import AbandonedError
 from gearshift.runtime.flight.workers import Workers
 from gearshift.runtime.types import Frame
 
-from .conftest import PATIENCE_S, FaultyCamera
+from ...waiting import PATIENCE_S
+from .conftest import FaultyCamera
 
 BUSY_S = 0.03
 """Long beside the 10 ms between two frames."""
