@@ -73,7 +73,7 @@ class PolicyOptions:
 
     max_gap_s: a history-based signal is +inf when the last accepted output is older. per_second:
     divide distances by the time between the two outputs instead of counting them per frame.
-    seed: of the `random` baseline. Raises ConfigurationError unless max_gap_s is above 0.
+    seed: of the `random` baseline. Raises ConfigurationError for a max_gap_s below 0 or NaN.
     """
 
     max_gap_s: float = 0.5
@@ -81,8 +81,8 @@ class PolicyOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.max_gap_s > 0:
-            raise ConfigurationError(f"max_gap_s is {self.max_gap_s}, it must be above 0 seconds")
+        if not self.max_gap_s >= 0:
+            raise ConfigurationError(f"max_gap_s is {self.max_gap_s}, it must be 0 seconds or more")
 
 
 class SignalFactory(Protocol):
