@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 SAYS = {
     "own_policy.py": [r"drift +\d", r"hold \(control\)", r"always-large", "wrote .*png"],

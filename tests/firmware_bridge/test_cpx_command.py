@@ -31,6 +31,7 @@ BUFFER = list(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("convention", "packets", "seen"),
     [

@@ -36,6 +36,7 @@ def test_rooms_are_sound(seed: int) -> None:
     assert len(mesh.vertices) < 60_000
 
 
+@pytest.mark.slow
 def test_some_places_are_outdoors_and_many_rooms_show_pictures_of_people() -> None:
     rooms = [draw_room("room-test", seed) for seed in range(120)]
     assert 0.08 < np.mean([room.outdoors for room in rooms]) < 0.25
@@ -49,6 +50,7 @@ def test_some_places_are_outdoors_and_many_rooms_show_pictures_of_people() -> No
             assert (np.abs(solid[:, :2]) > np.array(room.free)).any(axis=1).all()
 
 
+@pytest.mark.slow
 def test_pictures_of_people_show_people() -> None:
     pytest.importorskip("moderngl", reason="synthetic flights need the extra 'sim'")
     from gearshift.runtime.errors import MissingExtraError

@@ -216,6 +216,7 @@ def test_a_silent_line_is_no_board() -> None:
         os.close(slave)
 
 
+@pytest.mark.slow
 def test_a_board_that_stands_still_costs_its_time_out_then_nothing(posix: Target) -> None:
     """Stopped, the process keeps its pty open: silence, not an error."""
     address = replace(posix.address, timeout_s=1.0)
