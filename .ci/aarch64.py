@@ -25,8 +25,9 @@ import numpy as np
 from wheels import ROOT, TARGETS, NoWheelError, Target, flying_requirements, resolve_everything
 
 from gearshift.runtime.errors import GearshiftError
-from gearshift.runtime.recordings.recording import RecordingReader, RecordingWriter
+from gearshift.runtime.recordings.recording import RecordingReader
 from gearshift.runtime.recordings.recording_messages import Decision
+from gearshift.runtime.recordings.recording_writer import RecordingWriter
 from gearshift.runtime.types import NetworkRole
 from gearshift.sim.replay.recorded_flight import RecordedFlight, read_flights
 from gearshift.sim.replay.redecide import decide_again, infer_again

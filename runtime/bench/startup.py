@@ -189,7 +189,7 @@ def _write_flight(folder: Path, ensemble_name: str) -> Path:
     """A configuration and its recording, of one frame."""
     from gearshift.runtime.bench.flight import bench_images
     from gearshift.runtime.ensembles.loading import load_ensemble
-    from gearshift.runtime.recordings.recording import RecordingWriter
+    from gearshift.runtime.recordings.recording_writer import RecordingWriter
     from gearshift.runtime.types import Frame
 
     ensemble = load_ensemble(ensemble_name)

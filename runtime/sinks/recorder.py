@@ -15,8 +15,8 @@ from typing import Annotated
 import msgspec
 
 from gearshift.runtime.errors import RecordingError, SinkError, SinkStoppedError
-from gearshift.runtime.recordings.recording import RecordingWriter
 from gearshift.runtime.recordings.recording_messages import Decision
+from gearshift.runtime.recordings.recording_writer import RecordingWriter
 from gearshift.runtime.scheduling.description import ATTRIBUTE
 from gearshift.runtime.sinks.sink import FlightInfo, Report, SinkPlugin
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from gearshift.runtime.errors import ConfigurationError, RecordingError
-from gearshift.runtime.recordings.recording import RecordingWriter
+from gearshift.runtime.recordings.recording_writer import RecordingWriter
 from gearshift.runtime.scoring.counted_frames import ANGLE_LIMIT
 from gearshift.runtime.types import Camera, Frame, GroundTruth, Image
 from gearshift.sim.convert.grey_images import (

@@ -87,7 +87,7 @@ def _write_frontnet(path: Path, sample: Sample) -> None:
 
 
 def _write_gearshift(path: Path, sample: Sample) -> None:
-    from gearshift.runtime.recordings.recording import RecordingWriter
+    from gearshift.runtime.recordings.recording_writer import RecordingWriter
 
     with RecordingWriter(path, camera=None) as writer:
         for number, image in enumerate(sample.images()):

@@ -17,7 +17,8 @@ from pathlib import Path
 from gearshift.models.evaluating.dataset import NOMINAL_CAMERA
 from gearshift.runtime.errors import ConfigurationError, GearshiftError
 from gearshift.runtime.files.whole_file import make_folder
-from gearshift.runtime.recordings.recording import RecordingReader, RecordingWriter
+from gearshift.runtime.recordings.recording import RecordingReader
+from gearshift.runtime.recordings.recording_writer import RecordingWriter
 from gearshift.runtime.types import POSE_COMPONENTS
 from gearshift.sim.flights.drawing.camera_units import NOMINAL
 from gearshift.sim.flights.drawing.himax import CAMERA

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from gearshift.runtime.ensembles.loading import load_ensemble
     from gearshift.runtime.errors import GearshiftError
     from gearshift.runtime.launch.load_flight import load_flight
-    from gearshift.runtime.recordings.recording import RecordingReader, RecordingWriter
+    from gearshift.runtime.recordings.recording import RecordingReader
+    from gearshift.runtime.recordings.recording_writer import RecordingWriter
     from gearshift.runtime.scheduling.make_scheduler import make_scheduler
     from gearshift.runtime.types import Frame, GroundTruth
     from gearshift.sim.compare.main_job import compare
@@ -59,7 +60,7 @@ _ROOMS = {
     "GearshiftError": "gearshift.runtime.errors",
     "GroundTruth": "gearshift.runtime.types",
     "RecordingReader": "gearshift.runtime.recordings.recording",
-    "RecordingWriter": "gearshift.runtime.recordings.recording",
+    "RecordingWriter": "gearshift.runtime.recordings.recording_writer",
     "compare": "gearshift.sim.compare.main_job",
     "find_policy": "gearshift.runtime.decide.policy_registry",
     "load_engine": "gearshift.runtime.engines.engine_registry",

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from gearshift.runtime.decide.policy import Policy, Signal
 from gearshift.runtime.ensembles.ensemble import Ensemble
 from gearshift.runtime.errors import ConfigurationError, FrameError, RecordingError
-from gearshift.runtime.recordings.recording import RecordedFrame, RecordingReader, RecordingWriter
+from gearshift.runtime.recordings.recording import RecordedFrame, RecordingReader
 from gearshift.runtime.recordings.recording_messages import Decision
+from gearshift.runtime.recordings.recording_writer import RecordingWriter
 from gearshift.runtime.scheduling.description import ATTRIBUTE, FlightDescription, SchedulerSettings
 from gearshift.runtime.scoring.counted_frames import absolute_error, angular_mask, scored_frames
 from gearshift.runtime.types import (

@@ -15,7 +15,8 @@ pytest.importorskip("moderngl", reason="synthetic flights need the extra 'sim'")
 from gearshift.models.evaluating.dataset import load_dataset
 from gearshift.runtime.cli import main
 from gearshift.runtime.errors import ConfigurationError, MissingExtraError
-from gearshift.runtime.recordings.recording import RecordingReader, RecordingWriter
+from gearshift.runtime.recordings.recording import RecordingReader
+from gearshift.runtime.recordings.recording_writer import RecordingWriter
 from gearshift.runtime.types import POSE_COMPONENTS
 from gearshift.sim.flights.drawing.himax import CAMERA
 from gearshift.sim.flights.drawing.rendering import RenderingError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gearshift.runtime.recordings.recording import RecordingWriter
+from gearshift.runtime.recordings.recording_writer import RecordingWriter
 from gearshift.runtime.types import Camera, Frame, GroundTruth, HeadGrid
 
 CAMERA = Camera("test", 160, 96, 125.6, 125.6, 79.5, 47.5)

@@ -11,7 +11,8 @@ import pytest
 
 from gearshift.models.evaluating.dataset import NOMINAL_CAMERA, load_dataset
 from gearshift.runtime.errors import RecordingError
-from gearshift.runtime.recordings.recording import RecordingReader, RecordingWriter
+from gearshift.runtime.recordings.recording import RecordingReader
+from gearshift.runtime.recordings.recording_writer import RecordingWriter
 from gearshift.runtime.scoring.counted_frames import ANGLE_LIMIT
 from gearshift.runtime.types import Camera, Frame, GroundTruth
 

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from gearshift.runtime.errors import ConfigurationError, GearshiftError, RecordingError
 from gearshift.runtime.memory import peak_memory
-from gearshift.runtime.recordings.recording import RecordingReader, RecordingWriter
+from gearshift.runtime.recordings.recording import RecordingReader
+from gearshift.runtime.recordings.recording_writer import RecordingWriter
 from gearshift.runtime.types import Frame, GroundTruth, HeadGrid
 from gearshift.sim.commands import recordings_command as command
 from gearshift.sim.convert.formats.reader_registry import find_reader

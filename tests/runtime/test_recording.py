@@ -10,8 +10,9 @@ from mcap.reader import make_reader
 from mcap_protobuf.decoder import DecoderFactory
 
 from gearshift.runtime.errors import RecordingError
-from gearshift.runtime.recordings.recording import RecordingReader, RecordingWriter
+from gearshift.runtime.recordings.recording import RecordingReader
 from gearshift.runtime.recordings.recording_messages import Decision
+from gearshift.runtime.recordings.recording_writer import RecordingWriter
 from gearshift.runtime.types import (
     POSE_COMPONENTS,
     Camera,

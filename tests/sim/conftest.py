@@ -17,7 +17,7 @@ from gearshift.runtime.engines.network import METADATA_KEY, Network
 from gearshift.runtime.ensembles.ensemble_records import write_ensembles
 from gearshift.runtime.ensembles.profile import NetworkProfile, Profile, ProfileKind, write_profile
 from gearshift.runtime.errors import GearshiftError
-from gearshift.runtime.recordings.recording import RecordingWriter
+from gearshift.runtime.recordings.recording_writer import RecordingWriter
 from gearshift.runtime.types import POSE_COMPONENTS, Frame, GroundTruth, HeadGrid
 from gearshift.sim.calibrate.ensemble_calibration import calibrate_ensembles
 from gearshift.sim.figures.rebuild import ENSEMBLES

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gearshift.runtime.recordings.recording import RecordingWriter
+from gearshift.runtime.recordings.recording_writer import RecordingWriter
 from gearshift.runtime.types import Frame
 
 from .conftest import World

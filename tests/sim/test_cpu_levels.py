@@ -43,7 +43,8 @@ def short_flight(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A second of a shipped flight."""
     from itertools import islice
 
-    from gearshift.runtime.recordings.recording import RecordingReader, RecordingWriter
+    from gearshift.runtime.recordings.recording import RecordingReader
+    from gearshift.runtime.recordings.recording_writer import RecordingWriter
 
     path = tmp_path_factory.mktemp("short") / "short.mcap"
     reader = RecordingReader(FLIGHT)

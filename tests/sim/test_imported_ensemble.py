@@ -197,7 +197,7 @@ def test_it_is_compared_on_traces_of_its_own(
 def test_recordings_without_labels_do_not_calibrate(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from gearshift.runtime.recordings.recording import RecordingWriter
+    from gearshift.runtime.recordings.recording_writer import RecordingWriter
     from gearshift.runtime.types import Frame
 
     with RecordingWriter(tmp_path / "bare.mcap", camera=None) as writer:

@@ -9,7 +9,7 @@ import pytest
 
 import gearshift
 from gearshift.runtime.errors import ConfigurationError, SinkError, SourceError
-from gearshift.runtime.recordings.recording import RecordingWriter
+from gearshift.runtime.recordings.recording_writer import RecordingWriter
 from gearshift.runtime.sinks.sink import FlightInfo, Report
 from gearshift.runtime.types import Frame
 

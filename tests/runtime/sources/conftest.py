@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gearshift.runtime.recordings.recording import RecordingWriter
+from gearshift.runtime.recordings.recording_writer import RecordingWriter
 from gearshift.runtime.types import Camera, Frame, Image
 
 CAMERA = Camera("bench", 32, 24, 20.0, 20.0, 15.5, 11.5, (-0.05,))

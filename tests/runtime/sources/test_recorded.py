@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gearshift.runtime.errors import ConfigurationError, FrameError, SourceError
-from gearshift.runtime.recordings.recording import RecordingWriter
+from gearshift.runtime.recordings.recording_writer import RecordingWriter
 from gearshift.runtime.sources.playback import Clip, Moment, Playback, PlaybackOptions
 from gearshift.runtime.sources.source import Source, SourceEnded
 from gearshift.runtime.sources.source_conformance import (
