@@ -126,8 +126,9 @@ class GroundTruth:
     """What is true of one frame.
 
     values: one per component (NaN when nobody is there). visible: the head is in the image and not
-    hidden. head_pixel: (u, v), pixel centres at integers; None while visible: its place is unknown
-    and head_cell means nothing. head_cell: class on the `HeadGrid`.
+    hidden; values without it: a person partly in view, the head not. head_pixel: (u, v), pixel
+    centres at integers; None while visible: its place is unknown and head_cell means nothing.
+    head_cell: class on the `HeadGrid`.
     """
 
     values: tuple[float, ...]

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("cv2", reason="synthetic flights need the extra 'sim'")
 
+from gearshift.runtime.cameras.camera_file import read_camera
 from gearshift.runtime.types import Camera
 from gearshift.sim.flights.drawing.camera_units import Board, draw_board
 from gearshift.sim.flights.drawing.himax import (
@@ -137,3 +139,12 @@ def test_motion_blur_smears_along_the_motion() -> None:
 
     assert steepest(across) < 0.8 * steepest(sharp)
     assert steepest(along) > 0.9 * steepest(sharp)
+
+
+def test_the_camera_file_in_the_documentation_is_this_lens(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cameras.md").read_text()
+    start = page.index('    schema_version = 1\n    name = "himax-hm01b0"')
+    block = page[start:].split("\n\n")[0]
+    path = tmp_path / "camera.toml"
+    path.write_text("\n".join(line.strip() for line in block.splitlines()))
+    assert read_camera(path) == CAMERA
