@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from gearshift.models.evaluating.real_frames import RealFrames
     from gearshift.models.evaluating.real_report import RealReport, Scores
 
-ALL, CONSTANT = "all", "constant at the mean"
 _EPILOG = """examples:
   gearshift models real FRAMES                        # every pose network of the zoo
   gearshift models real FRAMES --networks F1 imported/Frontnet160x32.onnx
@@ -61,7 +60,7 @@ def register(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 def _real(args: argparse.Namespace) -> int:
     from gearshift.models.commands.model_tables import as_json
-    from gearshift.models.evaluating.real_report import judge
+    from gearshift.models.evaluating.real_report import ALL, judge
     from gearshift.runtime.cameras.camera_file import read_camera
 
     report = judge(
@@ -105,7 +104,7 @@ def _document(report: RealReport) -> dict[str, Any]:
 
 def _scores(row: Scores) -> dict[str, Any]:
     return {
-        name: {k: None if v != v else v for k, v in asdict(found).items()}  # noqa: PLR0124 -- NaN
+        name: {k: None if math.isnan(v) else v for k, v in asdict(found).items()}
         for name, found in row.items()
     }
 
@@ -130,6 +129,8 @@ def _table(rows: Mapping[str, Scores], frames: RealFrames) -> str:
 
 
 def _notes(report: RealReport, *, has_camera: bool) -> Sequence[str]:
+    from gearshift.models.evaluating.real_report import CONSTANT
+
     views = report.views
     notes = [
         f"pictures {view}: {', '.join(n for n, v in views.items() if v == view)}"

@@ -72,7 +72,7 @@ def read_integer_onnx(
         camera=None,
         architecture="imported integer ONNX",
         parameters=sum(layer.weight.size + layer.bias.size for layer in layers),
-        mac=sum(_mac(layer) for layer in layers),
+        mac=sum(layer.geometry.mac for layer in layers),
         training_set="unknown: an imported integer network",
         licence="unknown: an imported integer network",
     )
@@ -256,11 +256,6 @@ class _Chain:
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
     return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-
-
-def _mac(layer: IntegerLayer) -> int:
-    geometry = layer.geometry
-    return int(layer.weight.size) * geometry.out_height * geometry.out_width
 
 
 def read_activations(text: str, where: str) -> Iterator[int]:

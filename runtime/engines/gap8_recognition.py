@@ -108,7 +108,7 @@ def recognise(
         camera=None,
         architecture="PULP-Frontnet",
         parameters=weights + outputs,
-        mac=sum(_mac(geometry) for geometry in layers),
+        mac=sum(geometry.mac for geometry in layers),
         training_set="unknown: an imported GAP8 deployment",
         licence="unknown: an imported GAP8 deployment",
     )
@@ -163,7 +163,3 @@ def _layers(channels: int, height: int, width: int) -> list[Geometry]:
         layers.append(geometry)
         inputs, height, width = out, geometry.out_height, geometry.out_width
     return layers
-
-
-def _mac(geometry: Geometry) -> int:
-    return int(np.prod(geometry.weight_shape)) * geometry.out_height * geometry.out_width

@@ -76,6 +76,11 @@ class Geometry:
                 return (self.out_channels, self.kernel, self.kernel, 1)
         return (self.out_channels, self.kernel, self.kernel, self.in_channels)
 
+    @property
+    def mac(self) -> int:
+        """Multiply-accumulates of one run."""
+        return int(np.prod(self.weight_shape)) * self.out_height * self.out_width
+
     def check(self, where: str) -> None:
         """Raise NetworkError, in one line, unless a layer can have this shape."""
         sizes = (self.in_channels, self.height, self.width, self.out_channels, self.kernel)
